@@ -1,0 +1,2 @@
+//! private-postgres
+fn main() {}
