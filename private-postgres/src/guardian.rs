@@ -71,3 +71,27 @@ impl Guardian {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    /// The guardian alone, without the kernel's death signal: as on macOS.
+    #[test]
+    fn when_the_pipe_closes_the_process_is_interrupted_and_the_directory_removed() {
+        let dir = std::env::temp_dir().join(format!("guarded-{}", std::process::id()));
+        fs::create_dir_all(dir.join("data")).expect("a directory");
+        let mut guardian = Guardian::start(&dir).expect("a guardian");
+        let mut server = Command::new("sleep").arg("60").spawn().expect("a process");
+        guardian.watch(None);
+        guardian.watch(Some(server.id()));
+        drop(guardian.shell.stdin.take());
+        let status = server.wait().expect("it ends");
+        assert_eq!(status.signal(), Some(libc::SIGINT));
+        guardian.shell.wait().expect("it ends");
+        assert!(!dir.exists());
+    }
+}
