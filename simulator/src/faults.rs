@@ -1,0 +1,248 @@
+//! What can be made to go wrong: on the API's endpoints, and on the way of
+//! callbacks.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// The parts of the API that a fault can sit on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Endpoint {
+    /// `POST /api/token`.
+    Token,
+    /// Registering and unregistering hooks.
+    Hooks,
+    /// The vacancies export.
+    Vacancies,
+    /// The candidates export.
+    Candidates,
+    /// The reports.
+    Reports,
+    /// The referentials.
+    Referentials,
+    /// Every endpoint of the API; never the control API.
+    Any,
+}
+
+impl Endpoint {
+    /// The endpoint that a path belongs to; nothing for the control API.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/api/token" => Self::Token,
+            "/api/exports/v1/vacancies" => Self::Vacancies,
+            "/api/exports/v1/candidates" => Self::Candidates,
+            "/api/exports/v1/reports" => Self::Reports,
+            path if path.starts_with("/api/system/v1/webhooks") => Self::Hooks,
+            path if path.starts_with("/api/v1/referentials/") => Self::Referentials,
+            path if path.starts_with("/api/") => Self::Any,
+            _ => return None,
+        })
+    }
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FaultKind {
+    /// This status is answered and nothing is done.
+    Status {
+        /// The HTTP status.
+        code: u16,
+        /// Seconds, for a `Retry-After` header.
+        #[serde(default)]
+        retry_after: Option<u64>,
+    },
+    /// What was asked is done, then this status is answered instead.
+    AnswerLost {
+        /// The HTTP status.
+        code: u16,
+    },
+    /// The answer begins only after this many milliseconds.
+    Slow {
+        /// Milliseconds.
+        millis: u64,
+    },
+    /// The body ends after this many bytes, as if it were complete.
+    Truncate {
+        /// Bytes that are still sent.
+        bytes: usize,
+    },
+    /// The connection breaks after this many bytes of the body.
+    Break {
+        /// Bytes that are still sent.
+        bytes: usize,
+    },
+    /// 200 with a page in HTML, as a proxy or a maintenance site answers.
+    Html,
+    /// 200 with `{"code":500,"status":"error","message":…}`.
+    JsonError,
+    /// 200 with nothing.
+    Empty,
+    /// The body comes in small pieces with pauses.
+    Drip {
+        /// Bytes in a piece.
+        bytes: usize,
+        /// Milliseconds between two pieces.
+        millis: u64,
+    },
+    /// 200 with bytes that are no frames: a size, then no archive.
+    Garbage,
+}
+
+/// A fault on an endpoint: for the next requests, for a time, or until cleared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// What.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+    /// How many requests it hits; without a number, all.
+    #[serde(default)]
+    pub times: Option<u64>,
+    /// For how many seconds from now; without a number, until cleared.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+    /// How many requests are let through before it begins.
+    #[serde(default)]
+    pub after: u64,
+}
+
+impl Fault {
+    /// A fault until it is cleared.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, kind: FaultKind) -> Self {
+        Self { endpoint, kind, times: None, seconds: None, after: 0 }
+    }
+
+    /// The same for the next `times` requests only.
+    #[must_use]
+    pub fn times(self, times: u64) -> Self {
+        Self { times: Some(times), ..self }
+    }
+
+    /// The same for so many seconds only, counted from when it is added.
+    #[must_use]
+    pub fn seconds(self, seconds: u64) -> Self {
+        Self { seconds: Some(seconds), ..self }
+    }
+
+    /// The same, once `after` requests were let through.
+    #[must_use]
+    pub fn after(self, after: u64) -> Self {
+        Self { after, ..self }
+    }
+}
+
+/// What happens to callbacks on their way. All off by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CallbackFaults {
+    /// Percent that are never sent.
+    pub drop_percent: u8,
+    /// Percent that are sent twice.
+    pub duplicate_percent: u8,
+    /// Whether the order within a burst is shuffled.
+    pub shuffle: bool,
+    /// Percent that wait for a later burst.
+    pub delay_percent: u8,
+    /// Milliseconds that a delayed one waits at least.
+    pub delay_millis: u64,
+}
+
+/// Whether the tenant can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Down {
+    /// It answers.
+    #[default]
+    No,
+    /// The API answers 503 and closes the connection; the control API works.
+    Unavailable,
+    /// Every new connection is dropped at once, those to the control API too,
+    /// and the API answers 503 on connections that are open already.
+    Unreachable,
+}
+
+/// The faults that are set.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    endpoints: Mutex<Vec<(Fault, Option<Instant>)>>,
+    down: Mutex<(Down, Option<Instant>)>,
+}
+
+impl Faults {
+    pub(crate) fn add(&self, fault: Fault) {
+        let until = fault.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        crate::lock(&self.endpoints).push((fault, until));
+    }
+
+    pub(crate) fn clear(&self) {
+        crate::lock(&self.endpoints).clear();
+    }
+
+    pub(crate) fn all(&self) -> Vec<Fault> {
+        crate::lock(&self.endpoints).iter().map(|(fault, _)| fault.clone()).collect()
+    }
+
+    /// The fault that hits this request, if any: the oldest that applies.
+    pub(crate) fn take(&self, endpoint: Endpoint) -> Option<FaultKind> {
+        let mut faults = crate::lock(&self.endpoints);
+        let now = Instant::now();
+        faults.retain(|(fault, until)| fault.times != Some(0) && until.is_none_or(|until| now < until));
+        for (fault, _) in faults.iter_mut() {
+            if fault.endpoint != endpoint && fault.endpoint != Endpoint::Any {
+                continue;
+            }
+            if fault.after > 0 {
+                fault.after -= 1;
+                continue;
+            }
+            if let Some(times) = &mut fault.times {
+                *times -= 1;
+            }
+            return Some(fault.kind.clone());
+        }
+        None
+    }
+
+    pub(crate) fn set_down(&self, down: Down, lasting: Option<Duration>) {
+        *crate::lock(&self.down) = (down, lasting.map(|lasting| Instant::now() + lasting));
+    }
+
+    pub(crate) fn down(&self) -> Down {
+        let mut state = crate::lock(&self.down);
+        if state.1.is_some_and(|until| Instant::now() >= until) {
+            *state = (Down::No, None);
+        }
+        state.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Endpoint, Fault, FaultKind, Faults};
+
+    #[test]
+    fn a_fault_hits_as_often_as_it_says_and_where() {
+        let faults = Faults::default();
+        faults.add(Fault::new(Endpoint::Vacancies, FaultKind::Html).times(2).after(1));
+        let hits: Vec<bool> = (0..4).map(|_| faults.take(Endpoint::Vacancies).is_some()).collect();
+        assert_eq!(hits, [false, true, true, false]);
+        faults.add(Fault::new(Endpoint::Any, FaultKind::Empty));
+        assert_eq!(faults.take(Endpoint::Token), Some(FaultKind::Empty));
+        faults.clear();
+        assert_eq!(faults.take(Endpoint::Token), None);
+    }
+
+    #[test]
+    fn a_fault_is_written_flat() {
+        let fault: Fault =
+            serde_json::from_str(r#"{"endpoint":"candidates","kind":"status","code":429,"retry_after":2,"times":3}"#)
+                .expect("a fault");
+        let kind = FaultKind::Status { code: 429, retry_after: Some(2) };
+        assert_eq!(fault, Fault::new(Endpoint::Candidates, kind).times(3));
+    }
+}

@@ -1,0 +1,363 @@
+//! The tenant as a whole: starting, stopping, and answering what is true.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::faults::{CallbackFaults, Down, Fault, Faults};
+use crate::journal::{Journal, RequestRow};
+use crate::sender::{Outgoing, RawCallback, Sent, delivery};
+use crate::tenant::{Kind, Row, Tenant, resume_id};
+use crate::wire::hooks::{HookRow, Hooks};
+use crate::wire::reports::{ReportRow, Reports};
+use crate::wire::token::Tokens;
+use crate::wire::{record, router};
+
+/// A running tenant. Clones are the same tenant.
+#[derive(Clone)]
+pub struct Simulator {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulator").field("address", &self.inner.address).finish_non_exhaustive()
+    }
+}
+
+/// Everything a tenant knows.
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) tenant: Mutex<Tenant>,
+    pub(crate) tokens: Tokens,
+    pub(crate) hooks: Hooks,
+    pub(crate) reports: Reports,
+    pub(crate) faults: Faults,
+    pub(crate) journal: Journal,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) signing_secret: Mutex<String>,
+    pub(crate) client: reqwest::Client,
+    /// Counts changes made at random, so that each draws other numbers.
+    pub(crate) whims: Mutex<u64>,
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// One subject as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TruthRow {
+    /// `vacancy` or `candidate`.
+    pub kind: &'static str,
+    /// Reference of the vacancy or id of the candidate.
+    pub key: String,
+    /// Whether the export shows it.
+    pub present: bool,
+    /// Whether an index should show it: a published vacancy, a candidate who is
+    /// not anonymised.
+    pub live: bool,
+    /// Whether the candidate was anonymised.
+    pub anonymised: bool,
+    /// 1 at first, one more with every change.
+    pub version: u64,
+    /// The exact title the record shows, with its version once changed; empty
+    /// for a title that is null.
+    pub title: String,
+    /// Code of the vacancy's status; empty for a candidate.
+    pub status: String,
+    /// When it last changed.
+    pub updated: DateTime<Utc>,
+    /// Attachment id of the candidate's CV.
+    pub resume: Option<String>,
+}
+
+impl Simulator {
+    /// Starts a tenant on a listener that is bound already: its server and,
+    /// unless bursts are by hand, its sender.
+    ///
+    /// # Errors
+    ///
+    /// When the given records cannot be read, or the listener has no address.
+    pub async fn start(config: Config, listener: TcpListener) -> anyhow::Result<Self> {
+        let clock = Clock::new(config.now);
+        let now = clock.now();
+        let address = listener.local_addr().context("reading the listener's address")?;
+        let seeding = config.clone();
+        let tenant = tokio::task::spawn_blocking(move || Tenant::new(&seeding, now))
+            .await
+            .context("making the tenant's records")??;
+        let inner = Arc::new(Inner {
+            tenant: Mutex::new(tenant),
+            tokens: Tokens::default(),
+            hooks: Hooks::default(),
+            reports: Reports::default(),
+            faults: Faults::default(),
+            journal: Journal::default(),
+            outgoing: Outgoing::default(),
+            signing_secret: Mutex::new(config.client_secret.clone()),
+            client: delivery::client(config.callback_timeout)?,
+            whims: Mutex::new(0),
+            address,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            clock,
+            config,
+        });
+        let simulator = Self { inner };
+        simulator.serve(listener);
+        simulator.send_bursts();
+        Ok(simulator)
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let app = router(self.clone());
+        let stop = self.inner.stop.clone();
+        let door = Door { listener, inner: Arc::clone(&self.inner) };
+        self.inner.tasks.spawn(async move {
+            let serve = axum::serve(door, app).with_graceful_shutdown(stop.cancelled_owned());
+            if let Err(error) = serve.await {
+                tracing::error!(%error, "the simulator's server ended");
+            }
+        });
+    }
+
+    fn send_bursts(&self) {
+        let Some(every) = self.inner.config.burst_every else { return };
+        let (inner, stop) = (Arc::clone(&self.inner), self.inner.stop.clone());
+        self.inner.tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(every.max(Duration::from_millis(1)));
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    _ = ticks.tick() => {}
+                }
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    _ = delivery::burst(&inner) => {}
+                }
+            }
+        });
+    }
+
+    /// `http://address`, without a slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.inner.address)
+    }
+
+    /// What the tenant was started with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Stops the server and the sender; a burst under way is cut off. Answers
+    /// that take longer than two seconds to finish are not waited for.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        if tokio::time::timeout(Duration::from_secs(2), self.inner.tasks.wait()).await.is_err() {
+            tracing::debug!("the simulator stopped with answers under way");
+        }
+    }
+
+    /// Turns the clock; it then stands still until it is turned again.
+    pub fn set_now(&self, now: DateTime<Utc>) {
+        self.inner.clock.set(Some(now));
+    }
+
+    /// Gives the clock back to the system.
+    pub fn follow_system_time(&self) {
+        self.inner.clock.set(None);
+    }
+
+    /// The time on the tenant's clock.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.inner.clock.now()
+    }
+
+    /// Every subject that ever was, vacancies first, in the order of creation.
+    #[must_use]
+    pub fn truth(&self) -> Vec<TruthRow> {
+        let tenant = crate::lock(&self.inner.tenant);
+        let seed = self.inner.config.seed;
+        let rows = tenant.vacancies.rows.iter().chain(&tenant.candidates.rows);
+        rows.map(|row| truth_row(seed, row)).collect()
+    }
+
+    /// One subject, `kind` being `vacancy` or `candidate`.
+    #[must_use]
+    pub fn truth_of(&self, kind: &str, key: &str) -> Option<TruthRow> {
+        let kind = if kind == "vacancy" { Kind::Vacancy } else { Kind::Candidate };
+        let tenant = crate::lock(&self.inner.tenant);
+        let table = tenant.table(kind);
+        table.place(key).map(|place| truth_row(self.inner.config.seed, &table.rows[place]))
+    }
+
+    /// Callbacks that wait for the next burst.
+    #[must_use]
+    pub fn queued_callbacks(&self) -> usize {
+        crate::lock(&self.inner.outgoing.waiting).len()
+    }
+
+    /// Sends a burst now and gives what became of each callback, after all were
+    /// answered or failed. Delayed ones that are not due yet stay.
+    pub async fn flush(&self) -> Vec<Sent> {
+        delivery::burst(&self.inner).await
+    }
+
+    /// All that was sent or swallowed, in the order of the bursts.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Sent> {
+        crate::lock(&self.inner.outgoing.sent).clone()
+    }
+
+    /// Queues up to `most` callbacks whose last attempt was not answered 2xx
+    /// again, oldest first, and says how many.
+    pub fn resend_failed(&self, most: usize) -> usize {
+        delivery::resend_failed(&self.inner, most)
+    }
+
+    /// Signs and sends one request that a test made up. It is not in
+    /// [`sent`](Self::sent).
+    pub async fn send_raw(&self, raw: &RawCallback) -> Sent {
+        delivery::send(&self.inner, raw).await
+    }
+
+    /// Calls every hook's ping URL: a signed POST with an empty body.
+    pub async fn ping(&self) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        for url in self.inner.hooks.ping_urls() {
+            sent.push(self.send_raw(&RawCallback { url, ..RawCallback::default() }).await);
+        }
+        crate::lock(&self.inner.outgoing.sent).extend(sent.iter().cloned());
+        sent
+    }
+
+    /// Hooks that are registered.
+    #[must_use]
+    pub fn hooks(&self) -> Vec<HookRow> {
+        self.inner.hooks.rows()
+    }
+
+    /// The request log.
+    #[must_use]
+    pub fn requests(&self) -> Vec<RequestRow> {
+        self.inner.journal.rows()
+    }
+
+    /// Items of the reports that were accepted, in the order of arrival.
+    #[must_use]
+    pub fn reports(&self) -> Vec<ReportRow> {
+        self.inner.reports.rows()
+    }
+
+    /// Reports that name this id are answered 400 from now on, or no longer.
+    pub fn refuse_reports_of(&self, id: &str, refuse: bool) {
+        self.inner.reports.refuse(id, refuse);
+    }
+
+    /// How often a token was asked for, with whatever answer.
+    #[must_use]
+    pub fn token_calls(&self) -> u64 {
+        self.inner.tokens.calls()
+    }
+
+    /// Sets what happens to callbacks from the next burst on.
+    pub fn set_callback_faults(&self, faults: CallbackFaults) {
+        *crate::lock(&self.inner.outgoing.faults) = faults;
+    }
+
+    /// Adds a fault on an endpoint; the oldest that applies hits first.
+    pub fn add_fault(&self, fault: Fault) {
+        self.inner.faults.add(fault);
+    }
+
+    /// Takes all faults on endpoints away, not those on callbacks.
+    pub fn clear_faults(&self) {
+        self.inner.faults.clear();
+    }
+
+    /// The faults on endpoints that were not used up when last looked at.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        self.inner.faults.all()
+    }
+
+    /// Makes every token that was given out worthless.
+    pub fn expire_tokens(&self) {
+        self.inner.tokens.expire_all();
+    }
+
+    /// Refuses the right credentials too, as when a customer revokes them.
+    pub fn refuse_credentials(&self, refuse: bool) {
+        self.inner.tokens.refuse(refuse);
+    }
+
+    /// Signs callbacks with another secret from now on, as after a rotation;
+    /// tokens are still given for the configured one.
+    pub fn set_signing_secret(&self, secret: &str) {
+        secret.clone_into(&mut crate::lock(&self.inner.signing_secret));
+    }
+
+    /// Takes the tenant away, or brings it back; `lasting` brings it back by
+    /// itself. Callbacks are still sent.
+    pub fn set_down(&self, down: Down, lasting: Option<Duration>) {
+        self.inner.faults.set_down(down, lasting);
+    }
+}
+
+fn truth_row(seed: u64, row: &Row) -> TruthRow {
+    TruthRow {
+        kind: row.kind.name(),
+        key: row.key.to_string(),
+        present: !row.deleted,
+        live: row.live(),
+        anonymised: row.anonymised,
+        version: row.version,
+        title: record::title(seed, row).unwrap_or_default(),
+        status: row.status.to_string(),
+        updated: row.updated,
+        resume: resume_id(seed, row),
+    }
+}
+
+/// The listener, with a door that can be shut: a shut door drops a connection
+/// as soon as it is made.
+struct Door {
+    listener: TcpListener,
+    inner: Arc<Inner>,
+}
+
+impl axum::serve::Listener for Door {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
+            if self.inner.faults.down() != Down::Unreachable {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection kept its delay");
+                }
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}

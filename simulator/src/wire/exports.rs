@@ -1,0 +1,139 @@
+//! Both exports: a page of frames, or an empty body where the list ends.
+//!
+//! The list is in the order of creation, which the platform does not promise.
+//! All statuses are shown unless the filter says otherwise; whether the platform
+//! limits them by itself is not known.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+
+use super::filter::Filter;
+use super::token::authorised;
+use super::{Note, frames, number, parameters, record, refusal};
+use crate::simulator::{Inner, Simulator};
+use crate::tenant::{Kind, Row};
+
+/// Page size when none is asked for, as noted of the sibling vacancies list.
+const DEFAULT_LIMIT: usize = 20;
+/// Larger pages are cut to this, as noted of the same list.
+const MAX_LIMIT: usize = 100;
+/// Frames that are made ahead of the connection.
+const AHEAD: usize = 4;
+
+pub(crate) async fn vacancies(
+    State(simulator): State<Simulator>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    export(&simulator, Kind::Vacancy, query.as_deref(), &headers)
+}
+
+pub(crate) async fn candidates(
+    State(simulator): State<Simulator>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    export(&simulator, Kind::Candidate, query.as_deref(), &headers)
+}
+
+fn export(simulator: &Simulator, kind: Kind, query: Option<&str>, headers: &HeaderMap) -> Response {
+    let inner = &simulator.inner;
+    if let Err(refused) = authorised(inner, headers) {
+        return *refused;
+    }
+    let wish = match Wish::read(kind, &parameters(query)) {
+        Ok(wish) => wish,
+        Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
+    };
+    let rows = page(inner, kind, &wish);
+    let plural = if kind == Kind::Vacancy { "vacancies" } else { "candidates" };
+    let note = Note(format!("{} {plural}", rows.len()));
+    let body = if rows.is_empty() { Body::empty() } else { body(inner.config.seed, rows, wish.resume_only) };
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
+    let mut answer = (headers, body).into_response();
+    answer.extensions_mut().insert(note);
+    answer
+}
+
+/// What the query asks for.
+struct Wish {
+    offset: usize,
+    limit: usize,
+    filter: Filter,
+    /// Free text: every word must be in the title, whatever its case.
+    words: Vec<String>,
+    resume_only: bool,
+}
+
+impl Wish {
+    fn read(kind: Kind, parameters: &[(String, String)]) -> Result<Self, String> {
+        let text = |name: &str| {
+            let found = parameters.iter().find(|(parameter, _)| parameter == name);
+            found.map(|(_, value)| value.as_str()).unwrap_or_default()
+        };
+        let resume_only = match (kind, text("attachmenttype")) {
+            (_, "") => false,
+            (Kind::Candidate, "resume") => true,
+            (_, other) => return Err(format!("the attachmenttype '{other}' is not known")),
+        };
+        Ok(Self {
+            offset: number(parameters, "offset")?.unwrap_or(0),
+            limit: number(parameters, "limit")?.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT),
+            filter: Filter::read(kind, text("filter"))?,
+            words: text("q").split_whitespace().map(str::to_lowercase).collect(),
+            resume_only,
+        })
+    }
+
+    fn holds(&self, seed: u64, row: &Row) -> bool {
+        if row.deleted {
+            return false;
+        }
+        if !self.filter.holds(row, || record::email(seed, row), || record::media(seed, row)) {
+            return false;
+        }
+        if self.words.is_empty() {
+            return true;
+        }
+        let title = record::title(seed, row).unwrap_or_default().to_lowercase();
+        self.words.iter().all(|word| title.contains(word))
+    }
+}
+
+/// The rows of a page, as they are at this moment.
+fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
+    let seed = inner.config.seed;
+    let tenant = crate::lock(&inner.tenant);
+    let table = tenant.table(kind);
+    if let Some(named) = wish.filter.named() {
+        let mut places: Vec<usize> = named.iter().filter_map(|key| table.place(key)).collect();
+        places.sort_unstable();
+        let rows = places.into_iter().map(|place| &table.rows[place]);
+        return cut(rows.filter(|row| wish.holds(seed, row)), wish);
+    }
+    cut(table.rows.iter().filter(|row| wish.holds(seed, row)), wish)
+}
+
+fn cut<'a>(rows: impl Iterator<Item = &'a Row>, wish: &Wish) -> Vec<Row> {
+    rows.skip(wish.offset).take(wish.limit).cloned().collect()
+}
+
+/// Frames made one after another off the async threads, a few ahead of what the
+/// connection has taken. A reader that goes away stops it.
+fn body(seed: u64, rows: Vec<Row>, resume_only: bool) -> Body {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<anyhow::Result<Bytes>>(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        for row in rows {
+            let frame = frames::frame(&record::entries(seed, &row, resume_only)).map(Bytes::from);
+            if sender.blocking_send(frame).is_err() {
+                break;
+            }
+        }
+    });
+    Body::from_stream(stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|frame| (frame, receiver))
+    }))
+}
