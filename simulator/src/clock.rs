@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, SubsecRound as _, Utc};
 
 /// Signature expiry, token expiry, event dates and modification dates all come
 /// from here, so that a test with a turned clock sees one time everywhere.
@@ -14,9 +14,11 @@ impl Clock {
         Self(Mutex::new(now))
     }
 
+    /// Whole milliseconds, the most that any date on the wire shows: a filter with
+    /// a record's own date must not find that record to be newer.
     #[allow(clippy::disallowed_methods, reason = "this is the clock that others take time from")]
     pub(crate) fn now(&self) -> DateTime<Utc> {
-        crate::lock(&self.0).unwrap_or_else(Utc::now)
+        crate::lock(&self.0).unwrap_or_else(Utc::now).trunc_subsecs(3)
     }
 
     pub(crate) fn set(&self, now: Option<DateTime<Utc>>) {

@@ -41,6 +41,10 @@ pub struct Config {
     /// Whether one vacancy in sixty has a reference with `,` `|` or `:`, which no
     /// `reference` filter can ask for.
     pub unaskable_references: bool,
+    /// The longest query, encoded, that is looked at; longer ones are answered
+    /// 404, as the platform's web server does by default from 2,048 bytes on.
+    /// Whether real tenants changed that is not known.
+    pub query_limit: usize,
     /// The most items a report may have; more are answered 413. The real limit
     /// is not known.
     pub report_items: usize,
@@ -68,6 +72,7 @@ impl Default for Config {
             expires_after: 300,
             records: None,
             unaskable_references: true,
+            query_limit: 2_048,
             report_items: 100,
             hook_scope: None,
             now: None,

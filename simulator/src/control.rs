@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::changes::Change;
-use crate::faults::{CallbackFaults, Down, Fault};
+use crate::faults::{CallbackFaults, Down, Fault, Spoil};
 use crate::sender::Outcome;
 use crate::simulator::Simulator;
 
@@ -33,6 +33,8 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/resend", post(resend))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/callback-faults", post(callback_faults))
+        .route("/spoiled", post(spoil))
+        .route("/release", post(release))
         .route("/refused-reports", post(refused_reports))
         .route("/tokens/expire", post(expire_tokens))
         .route("/credentials", post(credentials))
@@ -199,6 +201,23 @@ async fn clear_faults(State(simulator): State<Simulator>) -> Json<Value> {
 async fn callback_faults(State(simulator): State<Simulator>, Json(faults): Json<CallbackFaults>) -> Json<Value> {
     simulator.set_callback_faults(faults);
     ok()
+}
+
+#[derive(Deserialize)]
+struct Spoiling {
+    key: String,
+    spoil: Option<Spoil>,
+}
+
+async fn spoil(State(simulator): State<Simulator>, Json(it): Json<Spoiling>) -> Json<Value> {
+    simulator.spoil(&it.key, it.spoil);
+    ok()
+}
+
+async fn release(State(simulator): State<Simulator>) -> Json<Value> {
+    let held = simulator.held();
+    simulator.release_held();
+    Json(json!({ "released": held }))
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,9 @@
 //! What can be made to go wrong: on the API's endpoints, and on the way of
 //! callbacks.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -87,6 +89,9 @@ pub enum FaultKind {
         /// Milliseconds between two pieces.
         millis: u64,
     },
+    /// The answer is made, then kept back until
+    /// [`release_held`](crate::Simulator::release_held): a read that is overtaken.
+    Hold,
     /// 200 with bytes that are no frames: a size, then no archive.
     Garbage,
 }
@@ -166,9 +171,66 @@ pub enum Down {
     Unreachable,
 }
 
+/// Answers that are kept back.
+#[derive(Debug)]
+pub(crate) struct Held {
+    count: AtomicUsize,
+    release: tokio::sync::watch::Sender<u64>,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { count: AtomicUsize::new(0), release: tokio::sync::watch::Sender::new(0) }
+    }
+}
+
+impl Held {
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn release(&self) {
+        self.release.send_modify(|number| *number += 1);
+    }
+
+    /// Returns with the next release. `begun` is called once that is certain.
+    pub(crate) async fn wait(&self, begun: impl FnOnce()) {
+        /// Counts down even when the caller hangs up and the wait is dropped.
+        struct Counted<'a>(&'a AtomicUsize);
+        impl Drop for Counted<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let mut release = self.release.subscribe();
+        self.count.fetch_add(1, Ordering::SeqCst);
+        let _counted = Counted(&self.count);
+        begun();
+        // The sender lives as long as the tenant; without it there is no one to wait for.
+        let _ended = release.changed().await;
+    }
+}
+
+/// How the export treats one subject badly, while the truth about it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spoil {
+    /// It is left out, as if it were absent.
+    Hidden,
+    /// Its frame has the right size, and no archive in it.
+    BrokenArchive,
+    /// Its archive's JSON entry is cut in half.
+    BrokenJson,
+    /// Its archive has no JSON entry.
+    NoEntry,
+}
+
 /// The faults that are set.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
+    pub(crate) spoiled: Mutex<HashMap<String, Spoil>>,
+    /// Answers kept back, and the number of the last release.
+    pub(crate) held: Held,
     endpoints: Mutex<Vec<(Fault, Option<Instant>)>>,
     down: Mutex<(Down, Option<Instant>)>,
 }

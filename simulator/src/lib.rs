@@ -29,6 +29,7 @@ mod control;
 mod data;
 mod faults;
 mod journal;
+mod mischief;
 mod sender;
 mod simulator;
 mod tenant;
@@ -36,7 +37,7 @@ mod wire;
 
 pub use changes::{Change, UnknownKey};
 pub use config::Config;
-pub use faults::{CallbackFaults, Down, Endpoint, Fault, FaultKind};
+pub use faults::{CallbackFaults, Down, Endpoint, Fault, FaultKind, Spoil};
 pub use journal::RequestRow;
 pub use sender::{Outcome, RawCallback, Sent};
 pub use simulator::{Simulator, TruthRow};

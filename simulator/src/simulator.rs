@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::faults::{CallbackFaults, Down, Fault, Faults};
+use crate::faults::{Down, Faults};
 use crate::journal::{Journal, RequestRow};
 use crate::sender::{Outgoing, RawCallback, Sent, delivery};
 use crate::tenant::{Kind, Row, Tenant, resume_id};
@@ -49,9 +49,17 @@ pub(crate) struct Inner {
     pub(crate) client: reqwest::Client,
     /// Counts changes made at random, so that each draws other numbers.
     pub(crate) whims: Mutex<u64>,
+    activity: tokio::sync::watch::Sender<u64>,
     address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+impl Inner {
+    /// Wakes those who wait for something to have happened.
+    pub(crate) fn stir(&self) {
+        self.activity.send_modify(|count| *count += 1);
+    }
 }
 
 /// One subject as it is now.
@@ -107,6 +115,7 @@ impl Simulator {
             signing_secret: Mutex::new(config.client_secret.clone()),
             client: delivery::client(config.callback_timeout)?,
             whims: Mutex::new(0),
+            activity: tokio::sync::watch::Sender::new(0),
             address,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -275,25 +284,15 @@ impl Simulator {
         self.inner.tokens.calls()
     }
 
-    /// Sets what happens to callbacks from the next burst on.
-    pub fn set_callback_faults(&self, faults: CallbackFaults) {
-        *crate::lock(&self.inner.outgoing.faults) = faults;
-    }
-
-    /// Adds a fault on an endpoint; the oldest that applies hits first.
-    pub fn add_fault(&self, fault: Fault) {
-        self.inner.faults.add(fault);
-    }
-
-    /// Takes all faults on endpoints away, not those on callbacks.
-    pub fn clear_faults(&self) {
-        self.inner.faults.clear();
-    }
-
-    /// The faults on endpoints that were not used up when last looked at.
-    #[must_use]
-    pub fn faults(&self) -> Vec<Fault> {
-        self.inner.faults.all()
+    /// Returns once the condition holds. It is looked at now, and again whenever a
+    /// request was answered or held, or a burst was sent. Waits for ever if need be.
+    pub async fn wait_for(&self, mut condition: impl FnMut(&Self) -> bool) {
+        let mut activity = self.inner.activity.subscribe();
+        while !condition(self) {
+            if activity.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Makes every token that was given out worthless.
@@ -310,12 +309,6 @@ impl Simulator {
     /// tokens are still given for the configured one.
     pub fn set_signing_secret(&self, secret: &str) {
         secret.clone_into(&mut crate::lock(&self.inner.signing_secret));
-    }
-
-    /// Takes the tenant away, or brings it back; `lasting` brings it back by
-    /// itself. Callbacks are still sent.
-    pub fn set_down(&self, down: Down, lasting: Option<Duration>) {
-        self.inner.faults.set_down(down, lasting);
     }
 }
 

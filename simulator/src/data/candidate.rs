@@ -288,7 +288,7 @@ fn resume(seed: u64, index: u64, row: &Row, basics: &Basics) -> Vec<u8> {
         String::new(),
         format!("# {}", if french { "Expérience" } else { "Experience" }),
     ];
-    for job in 0..3 + random.below(3) {
+    for job in 0..4 + random.below(5) {
         let from = 2024 - 4 * job - random.below(2);
         lines.push(format!("{from} - {} : {}", from + 3, random.pick(words::COMPANIES)));
         lines.push(format!("  {}.", if french { basics.trade.task_fr } else { basics.trade.task_en }));

@@ -71,6 +71,9 @@ pub(crate) async fn burst(inner: &Arc<Inner>) -> Vec<Sent> {
         .buffer_unordered(inner.config.callback_concurrency.max(1));
     done.extend(sent.collect::<Vec<_>>().await);
     crate::lock(&inner.outgoing.sent).extend(done.iter().cloned());
+    if !done.is_empty() {
+        inner.stir();
+    }
     done
 }
 

@@ -4,6 +4,8 @@
 //! All statuses are shown unless the filter says otherwise; whether the platform
 //! limits them by itself is not known.
 
+use std::collections::HashSet;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -13,6 +15,7 @@ use futures_util::stream;
 use super::filter::Filter;
 use super::token::authorised;
 use super::{Note, frames, number, parameters, record, refusal};
+use crate::faults::Spoil;
 use crate::simulator::{Inner, Simulator};
 use crate::tenant::{Kind, Row};
 
@@ -51,7 +54,13 @@ fn export(simulator: &Simulator, kind: Kind, query: Option<&str>, headers: &Head
     let rows = page(inner, kind, &wish);
     let plural = if kind == Kind::Vacancy { "vacancies" } else { "candidates" };
     let note = Note(format!("{} {plural}", rows.len()));
-    let body = if rows.is_empty() { Body::empty() } else { body(inner.config.seed, rows, wish.resume_only) };
+    let body = if rows.is_empty() {
+        Body::empty()
+    } else {
+        let spoiled = crate::lock(&inner.faults.spoiled);
+        let rows = rows.into_iter().map(|row| (spoiled.get(&*row.key).copied(), row)).collect();
+        body(inner.config.seed, rows, wish.resume_only)
+    };
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
     let mut answer = (headers, body).into_response();
     answer.extensions_mut().insert(note);
@@ -103,18 +112,45 @@ impl Wish {
     }
 }
 
+/// A frame, made badly where that is asked for.
+fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>) -> anyhow::Result<Vec<u8>> {
+    match spoil {
+        Some(Spoil::BrokenJson) => {
+            if let Some((_, json)) = entries.first_mut() {
+                json.truncate(json.len() / 2);
+            }
+        }
+        Some(Spoil::NoEntry) => {
+            entries.remove(0);
+        }
+        Some(Spoil::BrokenArchive | Spoil::Hidden) | None => {}
+    }
+    let mut frame = frames::frame(&entries)?;
+    if spoil == Some(Spoil::BrokenArchive) {
+        // The size stays right, so that the next frame is found.
+        frame[4..].fill(0x5a);
+    }
+    Ok(frame)
+}
+
 /// The rows of a page, as they are at this moment.
 fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
     let seed = inner.config.seed;
+    let hidden: HashSet<String> = crate::lock(&inner.faults.spoiled)
+        .iter()
+        .filter(|(_, spoil)| **spoil == Spoil::Hidden)
+        .map(|(key, _)| key.clone())
+        .collect();
+    let shown = |row: &&Row| wish.holds(seed, row) && !hidden.contains(&*row.key);
     let tenant = crate::lock(&inner.tenant);
     let table = tenant.table(kind);
     if let Some(named) = wish.filter.named() {
         let mut places: Vec<usize> = named.iter().filter_map(|key| table.place(key)).collect();
         places.sort_unstable();
         let rows = places.into_iter().map(|place| &table.rows[place]);
-        return cut(rows.filter(|row| wish.holds(seed, row)), wish);
+        return cut(rows.filter(shown), wish);
     }
-    cut(table.rows.iter().filter(|row| wish.holds(seed, row)), wish)
+    cut(table.rows.iter().filter(shown), wish)
 }
 
 fn cut<'a>(rows: impl Iterator<Item = &'a Row>, wish: &Wish) -> Vec<Row> {
@@ -123,11 +159,11 @@ fn cut<'a>(rows: impl Iterator<Item = &'a Row>, wish: &Wish) -> Vec<Row> {
 
 /// Frames made one after another off the async threads, a few ahead of what the
 /// connection has taken. A reader that goes away stops it.
-fn body(seed: u64, rows: Vec<Row>, resume_only: bool) -> Body {
+fn body(seed: u64, rows: Vec<(Option<Spoil>, Row)>, resume_only: bool) -> Body {
     let (sender, receiver) = tokio::sync::mpsc::channel::<anyhow::Result<Bytes>>(AHEAD);
     tokio::task::spawn_blocking(move || {
-        for row in rows {
-            let frame = frames::frame(&record::entries(seed, &row, resume_only)).map(Bytes::from);
+        for (spoil, row) in rows {
+            let frame = made(record::entries(seed, &row, resume_only), spoil).map(Bytes::from);
             if sender.blocking_send(frame).is_err() {
                 break;
             }

@@ -29,6 +29,7 @@ pub(crate) async fn pass(State(simulator): State<Simulator>, request: Request, n
         row.millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         row.note = note.map(|note| note.0).unwrap_or_default();
     });
+    inner.stir();
     counted(answer, inner, number)
 }
 
@@ -37,6 +38,10 @@ async fn answer(inner: &Inner, endpoint: Option<Endpoint>, request: Request, nex
         let mut answer = refusal(StatusCode::SERVICE_UNAVAILABLE, "the tenant is down");
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return answer;
+    }
+    let query = request.uri().query().unwrap_or_default();
+    if query.len() > inner.config.query_limit {
+        return refusal(StatusCode::NOT_FOUND, "the query is too long");
     }
     let fault = endpoint.and_then(|endpoint| inner.faults.take(endpoint));
     let Some(fault) = fault else { return next.run(request).await };
@@ -55,6 +60,11 @@ async fn answer(inner: &Inner, endpoint: Option<Endpoint>, request: Request, nex
         FaultKind::Slow { millis } => {
             tokio::time::sleep(Duration::from_millis(millis)).await;
             noted(next.run(request).await, "slow")
+        }
+        FaultKind::Hold => {
+            let answer = next.run(request).await;
+            inner.faults.held.wait(|| inner.stir()).await;
+            noted(answer, "held")
         }
         FaultKind::Truncate { bytes } => {
             let answer = next.run(request).await;

@@ -116,7 +116,10 @@ fn change(seed: u64, row: &Row, whole: &mut Value, title: Option<String>) {
     let detail = &mut whole[row.kind.wrapper()];
     match row.kind {
         Kind::Vacancy => {
-            detail["jobDescription"]["title"] = title.into();
+            // Whatever else was given in its place is left alone.
+            if let Some(job) = detail["jobDescription"].as_object_mut() {
+                job.insert("title".to_owned(), title.into());
+            }
             detail["modificationDate"] = vacancy_date(row.updated).into();
             let lcid = detail["languageId"].as_u64().and_then(|id| u32::try_from(id).ok());
             if detail.pointer("/status/id").and_then(Value::as_str) != Some(&row.status) {

@@ -1,13 +1,15 @@
 //! The tenant spoken to over HTTP, as a partner would.
 
+mod callbacks;
+mod faults;
+mod partner;
+
 use std::collections::BTreeMap;
 
-use cegid_simulator::{CallbackFaults, Config, Down, Endpoint, Fault, FaultKind, Outcome, RawCallback, Simulator};
-use reqwest::{Client, StatusCode};
+use cegid_simulator::{Config, Simulator};
+use partner::Partner;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
-
-mod partner;
-use partner::{Partner, receiver};
 
 fn config() -> Config {
     Config { vacancies: 150, candidates: 60, burst_every: None, ..Config::default() }
@@ -154,43 +156,6 @@ async fn referentials_have_translations() {
 }
 
 #[tokio::test]
-async fn changes_are_told_to_the_hooks_and_can_be_read_back() {
-    let (simulator, partner) = start(config()).await;
-    let (url, received) = receiver(StatusCode::OK).await;
-    for event in ["vacancy_update", "vacancy_status", "applicant_resume_update"] {
-        assert!(partner.register(event, &url).await.as_str().is_some());
-    }
-    let key = simulator.truth()[0].key.clone();
-    simulator.edit_vacancy(&key).expect("an edit");
-    let version = simulator.set_vacancy_status(&key, "archived").expect("a status");
-    simulator.replace_resume("_TS-00003").expect("a CV");
-    simulator.edit_candidate("_TS-00003").expect("an edit nobody listens to");
-    assert_eq!(simulator.queued_callbacks(), 5);
-    let sent = simulator.flush().await;
-    assert_eq!(sent.iter().filter(|one| one.accepted()).count(), 4);
-    assert_eq!(sent.iter().filter(|one| one.outcome == Outcome::Unheard).count(), 1);
-
-    let received = partner::take(&received);
-    assert_eq!(received.len(), 4);
-    for callback in &received {
-        assert!(callback.verifies(simulator.config()), "{callback:?}");
-    }
-    let status = received.iter().find(|it| it.body.contains("vacancy_status")).expect("it");
-    assert!(status.body.contains("\"statusId\":\"_TS_CO_OfferStatus_Archive\""));
-    let resume = received.iter().find(|it| it.body.contains("resume")).expect("it");
-    let truth = simulator.truth_of("candidate", "_TS-00003").expect("the candidate");
-    assert!(resume.body.contains(&truth.resume.expect("a CV")));
-
-    let page = partner.export("vacancies", &[("filter", &format!("reference::{key}"))]).await;
-    let detail: Value = serde_json::from_slice(&page[0]["offerdetail"]).expect("JSON");
-    let truth = simulator.truth_of("vacancy", &key).expect("the vacancy");
-    assert_eq!(truth.version, version);
-    assert!(truth.title.ends_with("(v3)") && !truth.live);
-    assert_eq!(detail["offerDetail"]["jobDescription"]["title"], truth.title.as_str());
-    assert_eq!(detail["offerDetail"]["status"]["id"], truth.status.as_str());
-}
-
-#[tokio::test]
 async fn a_deleted_subject_is_absent_and_an_anonymised_one_is_empty() {
     let (simulator, partner) = start(config()).await;
     simulator.delete_candidate("_TS-00001").expect("a deletion");
@@ -202,148 +167,6 @@ async fn a_deleted_subject_is_absent_and_an_anonymised_one_is_empty() {
     assert_eq!(detail["candidateDetail"]["isAnonymized"], true);
     assert_eq!(detail["candidateDetail"]["lastName"], Value::Null);
     assert_eq!(page[0].len(), 1);
-}
-
-#[tokio::test]
-async fn callbacks_can_be_dropped_doubled_and_sent_again() {
-    let (simulator, partner) = start(config()).await;
-    let (url, received) = receiver(StatusCode::SERVICE_UNAVAILABLE).await;
-    partner.register("vacancy_update", &url).await;
-    let keys: Vec<String> = simulator.truth().iter().take(100).map(|row| row.key.clone()).collect();
-    simulator.set_callback_faults(CallbackFaults {
-        drop_percent: 20,
-        duplicate_percent: 10,
-        shuffle: true,
-        ..CallbackFaults::default()
-    });
-    for key in &keys {
-        simulator.announce("vacancy_update", key);
-    }
-    let sent = simulator.flush().await;
-    let dropped = sent.iter().filter(|one| one.outcome == Outcome::Dropped).count();
-    assert!((5..40).contains(&dropped), "{dropped}");
-    let arrived = partner::take(&received).len();
-    assert_eq!(arrived, sent.len() - dropped);
-    assert!(arrived > 100 - dropped);
-
-    simulator.set_callback_faults(CallbackFaults::default());
-    assert_eq!(simulator.resend_failed(7), 7);
-    assert!(simulator.flush().await.iter().all(|one| one.attempt == 2));
-    assert_eq!(partner::take(&received).len(), 7);
-}
-
-#[tokio::test]
-async fn a_hook_is_gone_once_deleted_and_pings_are_signed_and_empty() {
-    let (simulator, partner) = start(config()).await;
-    let (url, received) = receiver(StatusCode::OK).await;
-    let hook = partner.register("vacancy_new", &url).await;
-    assert!(simulator.ping().await.iter().all(cegid_simulator::Sent::accepted));
-    let ping = partner::take(&received);
-    assert_eq!((ping.len(), ping[0].body.as_str()), (1, ""));
-    assert!(ping[0].verifies(simulator.config()));
-    let hook = hook.as_str().expect("an id");
-    for status in [StatusCode::OK, StatusCode::NOT_FOUND] {
-        assert_eq!(partner.unregister(hook).await, status);
-    }
-    assert!(simulator.hooks().is_empty());
-}
-
-#[tokio::test]
-async fn a_raw_callback_carries_what_it_is_told() {
-    let (simulator, _partner) = start(config()).await;
-    let (url, received) = receiver(StatusCode::OK).await;
-    let raw = RawCallback {
-        url,
-        body: b"\x00not json".to_vec(),
-        secret: Some("another".to_owned()),
-        expires: Some(1),
-        ..RawCallback::default()
-    };
-    assert!(simulator.send_raw(&raw).await.accepted());
-    let received = partner::take(&received);
-    assert_eq!(received[0].expires, "1");
-    assert!(!received[0].verifies(simulator.config()));
-}
-
-#[tokio::test]
-async fn reports_are_checked_and_kept() {
-    let (simulator, partner) = start(config()).await;
-    let item = |id: &str| {
-        json!({ "id": id, "date": "2019-05-16T11:38:37Z",
-                "lastUpdateDate": "2019-05-16T11:38:37Z", "status": "success" })
-    };
-    let report = |items: Vec<Value>| json!({ "reportType": "Vacancies", "items": items });
-    assert_eq!(partner.report(&report(vec![item("a"), item("b")])).await, StatusCode::OK);
-    assert_eq!(partner.report(&report(vec![])).await, StatusCode::BAD_REQUEST);
-    let many = (0..101).map(|n| item(&n.to_string())).collect();
-    assert_eq!(partner.report(&report(many)).await, StatusCode::PAYLOAD_TOO_LARGE);
-    simulator.refuse_reports_of("c", true);
-    assert_eq!(partner.report(&report(vec![item("a"), item("c")])).await, StatusCode::BAD_REQUEST);
-    let kept = simulator.reports();
-    let kept: Vec<_> = kept.iter().map(|row| (row.number, row.id.as_str())).collect();
-    assert_eq!(kept, [(1, "a"), (2, "b")]);
-}
-
-#[tokio::test]
-async fn faults_hit_and_leave_a_story() {
-    let (simulator, partner) = start(config()).await;
-    let exports = "/api/exports/v1/vacancies";
-    let kind = FaultKind::Status { code: 429, retry_after: Some(2) };
-    simulator.add_fault(Fault::new(Endpoint::Vacancies, kind).times(1));
-    let answer = partner.get(exports, &[]).await;
-    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(answer.headers()["retry-after"], "2");
-    for (kind, size) in [
-        (FaultKind::Truncate { bytes: 100 }, Some(100)),
-        (FaultKind::Empty, Some(0)),
-        (FaultKind::Garbage, Some(68)),
-        (FaultKind::Break { bytes: 100 }, None),
-    ] {
-        simulator.add_fault(Fault::new(Endpoint::Vacancies, kind).times(1));
-        let body = partner.get(exports, &[]).await.bytes().await;
-        assert_eq!(body.ok().map(|body| body.len()), size);
-    }
-    simulator.add_fault(Fault::new(Endpoint::Any, FaultKind::Html).times(1));
-    assert!(partner.get(exports, &[]).await.text().await.expect("text").starts_with("<!DOCTYPE"));
-    let drip = FaultKind::Drip { bytes: 20_000, millis: 1 };
-    simulator.add_fault(Fault::new(Endpoint::Vacancies, drip).times(1));
-    assert_eq!(partner.export("vacancies", &[]).await.len(), 20);
-
-    simulator.set_down(Down::Unreachable, None);
-    let fresh = Client::builder().no_proxy().build().expect("a client");
-    assert!(fresh.get(simulator.base_url() + exports).send().await.is_err());
-    simulator.set_down(Down::No, None);
-    assert_eq!(partner.export("vacancies", &[]).await.len(), 20);
-
-    let story: Vec<String> = simulator.requests().iter().map(|row| row.line()).collect();
-    assert!(story[0].contains("POST /api/token -> 200"), "{}", story[0]);
-    assert!(story[1].contains("-> 429") && story[1].contains("fault"), "{}", story[1]);
-    assert!(story.last().is_some_and(|line| line.contains("20 vacancies")));
-}
-
-#[tokio::test]
-async fn the_control_api_changes_and_tells() {
-    let (simulator, partner) = start(config()).await;
-    let client = &partner.client;
-    let control = simulator.base_url() + "/control";
-    let change = json!({ "do": "create_vacancy" });
-    let made = client.post(format!("{control}/changes")).json(&change).send().await;
-    let made: Value = made.expect("an answer").json().await.expect("JSON");
-    let key = made["key"].as_str().expect("a key");
-    let change = json!({ "do": "set_vacancy_status", "key": key, "status": "Suspended" });
-    client.post(format!("{control}/changes")).json(&change).send().await.expect("an answer");
-    let truth = client.get(format!("{control}/truth")).query(&[("key", key)]).send().await;
-    let truth: Value = truth.expect("an answer").json().await.expect("JSON");
-    assert_eq!(truth[0]["status"], "_TS_CO_OfferStatus_Suspendue");
-    let lost = json!({ "do": "edit_candidate", "key": "nobody" });
-    let lost = client.post(format!("{control}/changes")).json(&lost).send().await;
-    assert_eq!(lost.expect("an answer").status(), StatusCode::NOT_FOUND);
-    let fault = json!({ "endpoint": "candidates", "kind": "slow", "millis": 5, "times": 1 });
-    client.post(format!("{control}/faults")).json(&fault).send().await.expect("an answer");
-    assert_eq!(simulator.faults().len(), 1);
-    let summary = client.get(format!("{control}/summary")).send().await.expect("an answer");
-    assert_eq!(summary.json::<Value>().await.expect("JSON")["callbacks"]["queued"], 3);
-    simulator.stop().await;
 }
 
 #[tokio::test]

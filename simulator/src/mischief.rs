@@ -1,0 +1,55 @@
+//! The tenant's face towards those who make things go wrong.
+
+use std::time::Duration;
+
+use crate::faults::{CallbackFaults, Down, Fault, Spoil};
+use crate::simulator::Simulator;
+
+impl Simulator {
+    /// Sets what happens to callbacks from the next burst on.
+    pub fn set_callback_faults(&self, faults: CallbackFaults) {
+        *crate::lock(&self.inner.outgoing.faults) = faults;
+    }
+
+    /// Adds a fault on an endpoint; the oldest that applies hits first.
+    pub fn add_fault(&self, fault: Fault) {
+        self.inner.faults.add(fault);
+    }
+
+    /// Takes all faults on endpoints away, not those on callbacks.
+    pub fn clear_faults(&self) {
+        self.inner.faults.clear();
+    }
+
+    /// The faults on endpoints that were not used up when last looked at.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        self.inner.faults.all()
+    }
+
+    /// Lets the export treat one subject badly, or well again.
+    pub fn spoil(&self, key: &str, spoil: Option<Spoil>) {
+        let mut spoiled = crate::lock(&self.inner.faults.spoiled);
+        match spoil {
+            Some(spoil) => spoiled.insert(key.to_owned(), spoil),
+            None => spoiled.remove(key),
+        };
+    }
+
+    /// Answers that [`FaultKind::Hold`](crate::FaultKind::Hold) keeps back.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.inner.faults.held.count()
+    }
+
+    /// Lets every answer go that is kept back now.
+    pub fn release_held(&self) {
+        self.inner.faults.held.release();
+    }
+
+    /// Takes the tenant away, or brings it back; `lasting` brings it back by
+    /// itself. Callbacks are still sent.
+    pub fn set_down(&self, down: Down, lasting: Option<Duration>) {
+        self.inner.faults.set_down(down, lasting);
+    }
+}
