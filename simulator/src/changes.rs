@@ -39,7 +39,6 @@ pub enum Change {
     DeleteCandidate { key: String },
     ReplaceResume { key: String },
     AddApplication { key: String, vacancy: String },
-    AtRandom,
 }
 
 type Changed = Result<u64, UnknownKey>;
@@ -54,7 +53,6 @@ impl Simulator {
         let (key, _version) = match change {
             Change::CreateVacancy => return Ok(self.create_vacancy()),
             Change::CreateCandidate => return Ok(self.create_candidate()),
-            Change::AtRandom => return Ok(self.change_at_random()),
             Change::EditVacancy { key } => (key, self.edit_vacancy(key)?),
             Change::SetVacancyStatus { key, status } => (key, self.set_vacancy_status(key, status)?),
             Change::PublishVacancy { key } => (key, self.set_vacancy_status(key, "Published")?),

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -27,6 +27,7 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/requests", get(requests))
         .route("/reports", get(reports))
         .route("/changes", post(change))
+        .route("/changes/random", post(change_at_random))
         .route("/announce", post(announce))
         .route("/flush", post(|State(s): State<Simulator>| async move { Json(s.flush().await) }))
         .route("/ping", post(|State(s): State<Simulator>| async move { Json(s.ping().await) }))
@@ -40,6 +41,13 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/credentials", post(credentials))
         .route("/down", post(down))
         .route("/clock", post(clock))
+        .layer(axum::middleware::map_request(as_json))
+}
+
+/// Takes every body for JSON, so that a plain `curl -d` will do.
+async fn as_json(mut request: Request) -> Request {
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request
 }
 
 fn ok() -> Json<Value> {
@@ -162,6 +170,10 @@ async fn change(State(simulator): State<Simulator>, Json(change): Json<Change>) 
         Ok(key) => Json(json!({ "key": key })).into_response(),
         Err(error) => (StatusCode::NOT_FOUND, Json(json!({ "message": error.to_string() }))).into_response(),
     }
+}
+
+async fn change_at_random(State(simulator): State<Simulator>) -> Json<Value> {
+    Json(json!({ "done": simulator.change_at_random() }))
 }
 
 #[derive(Deserialize)]

@@ -79,6 +79,10 @@ impl Journal {
         }
     }
 
+    pub(crate) fn count(&self, test: impl FnMut(&&RequestRow) -> bool) -> usize {
+        crate::lock(&self.0).iter().filter(test).count()
+    }
+
     pub(crate) fn rows(&self) -> Vec<RequestRow> {
         crate::lock(&self.0).clone()
     }

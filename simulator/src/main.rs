@@ -45,6 +45,10 @@ struct Arguments {
     /// Send callbacks without Content-MD5, which leaves their body unsigned
     #[arg(long)]
     no_content_md5: bool,
+    /// Give no vacancy a reference with a comma, a bar or a colon, which filters
+    /// cannot ask for
+    #[arg(long)]
+    no_unaskable_references: bool,
     /// How often a callback that was not answered 2xx is sent again
     #[arg(long, default_value_t = 0)]
     callback_retries: u32,
@@ -90,6 +94,7 @@ async fn main() -> anyhow::Result<()> {
         burst_every: Some(arguments.burst_every).filter(|every| !every.is_zero()),
         callback_concurrency: arguments.callback_concurrency,
         callback_retries: arguments.callback_retries,
+        unaskable_references: !arguments.no_unaskable_references,
         content_md5: !arguments.no_content_md5,
         ..Config::default()
     };

@@ -1,5 +1,6 @@
 //! The tenant as a whole: starting, stopping, and answering what is true.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -267,6 +268,13 @@ impl Simulator {
         self.inner.journal.rows()
     }
 
+    /// How many requests of the log pass a test, without copying the log. The test
+    /// must not ask the simulator anything.
+    #[must_use]
+    pub fn count_requests(&self, mut test: impl FnMut(&RequestRow) -> bool) -> usize {
+        self.inner.journal.count(|row| test(row))
+    }
+
     /// Items of the reports that were accepted, in the order of arrival.
     #[must_use]
     pub fn reports(&self) -> Vec<ReportRow> {
@@ -276,6 +284,18 @@ impl Simulator {
     /// Reports that name this id are answered 400 from now on, or no longer.
     pub fn refuse_reports_of(&self, id: &str, refuse: bool) {
         self.inner.reports.refuse(id, refuse);
+    }
+
+    /// How many items [`reports`](Self::reports) has.
+    #[must_use]
+    pub fn report_count(&self) -> usize {
+        self.inner.reports.count()
+    }
+
+    /// The last report of each `(report_type, id)`.
+    #[must_use]
+    pub fn last_reports(&self) -> BTreeMap<(String, String), ReportRow> {
+        self.inner.reports.last()
     }
 
     /// How often a token was asked for, with whatever answer.

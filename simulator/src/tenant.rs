@@ -265,7 +265,10 @@ fn given_row(given: Arc<Given>, place: usize, now: DateTime<Utc>) -> Row {
         version: 1,
         created,
         updated: date("/modificationDate").unwrap_or(created),
-        status: given.text("/status/id").map_or(Cow::Borrowed(""), status_id),
+        status: match given.kind {
+            Kind::Vacancy => given.text("/status/id").map_or(Cow::Borrowed(""), status_id),
+            Kind::Candidate => Cow::Borrowed(""),
+        },
         deleted: false,
         anonymised: given.detail()["isAnonymized"] == true,
         resume: 0,

@@ -15,6 +15,9 @@ use super::{Note, refusal};
 use crate::faults::{Down, Endpoint, FaultKind};
 use crate::simulator::{Inner, Simulator};
 
+/// Time for what was written to leave before the connection breaks.
+const BREATH: Duration = Duration::from_millis(10);
+
 /// The middleware in front of every endpoint of the API.
 pub(crate) async fn pass(State(simulator): State<Simulator>, request: Request, next: Next) -> Response {
     let inner = Arc::clone(&simulator.inner);
@@ -128,10 +131,11 @@ fn cut(answer: Response, bytes: usize, breaking: bool) -> Response {
     if !breaking {
         return Response::from_parts(parts, Body::from_stream(pieces));
     }
-    let broken = stream::once(std::future::ready(Err::<Bytes, _>(axum::Error::new(std::io::Error::new(
-        std::io::ErrorKind::ConnectionAborted,
-        "broken off by a fault",
-    )))));
+    let broken = stream::once(async {
+        tokio::time::sleep(BREATH).await;
+        let error = std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "broken off by a fault");
+        Err::<Bytes, _>(axum::Error::new(error))
+    });
     Response::from_parts(parts, Body::from_stream(pieces.chain(broken)))
 }
 

@@ -1,6 +1,6 @@
 //! `POST /api/exports/v1/reports`: what a partner says became of each item.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
 use axum::body::Bytes;
@@ -48,6 +48,15 @@ pub(crate) struct Reports {
 impl Reports {
     pub(crate) fn rows(&self) -> Vec<ReportRow> {
         crate::lock(&self.rows).clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        crate::lock(&self.rows).len()
+    }
+
+    pub(crate) fn last(&self) -> BTreeMap<(String, String), ReportRow> {
+        let rows = crate::lock(&self.rows);
+        rows.iter().map(|row| ((row.report_type.clone(), row.id.clone()), row.clone())).collect()
     }
 
     pub(crate) fn refuse(&self, id: &str, refuse: bool) {

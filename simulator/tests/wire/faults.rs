@@ -99,5 +99,7 @@ async fn the_control_api_changes_and_tells() {
     assert_eq!(simulator.faults().len(), 1);
     let summary = client.get(format!("{control}/summary")).send().await.expect("an answer");
     assert_eq!(summary.json::<Value>().await.expect("JSON")["callbacks"]["queued"], 3);
+    let plain = client.post(format!("{control}/changes/random")).send().await.expect("an answer");
+    assert!(plain.json::<Value>().await.expect("JSON")["done"].is_string());
     simulator.stop().await;
 }
