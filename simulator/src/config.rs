@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 pub struct Config {
     /// The same seed gives the same records.
     pub seed: u64,
-    /// Generated vacancies at the start; about a fifth is not live.
+    /// Generated vacancies at the start; about a sixth is not live.
     pub vacancies: usize,
     /// Generated candidates at the start.
     pub candidates: usize,

@@ -1,6 +1,6 @@
 //! What the tenant tells its partner, and what the partner reports back.
 
-use cegid_simulator::{CallbackFaults, Outcome, RawCallback};
+use cegid_simulator::{CallbackFaults, Config, Outcome, RawCallback};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -70,6 +70,33 @@ async fn callbacks_can_be_dropped_doubled_and_sent_again() {
     assert_eq!(simulator.resend_failed(7), 7);
     assert!(simulator.flush().await.iter().all(|one| one.attempt == 2));
     assert_eq!(partner::take(&received).len(), 7);
+}
+
+#[tokio::test]
+async fn bursts_come_by_themselves_and_repeat_as_often_as_set() {
+    let burst_every = Some(std::time::Duration::from_millis(5));
+    let (simulator, partner) = start(Config { burst_every, callback_retries: 1, ..config() }).await;
+    let (url, received) = receiver(StatusCode::BAD_GATEWAY).await;
+    partner.register("applicant_update", &url).await;
+    simulator.edit_candidate("_TS-00007").expect("an edit");
+    simulator.wait_for(|simulator| simulator.sent().len() == 2).await;
+    let sent = simulator.sent();
+    assert_eq!([sent[0].attempt, sent[1].attempt], [1, 2]);
+    assert_eq!(sent[0].callback, sent[1].callback);
+    assert_eq!((partner::take(&received).len(), simulator.queued_callbacks()), (2, 0));
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn hooks_may_need_a_scope_and_an_unreachable_receiver_is_noted() {
+    let hook_scope = Some("Customer".to_owned());
+    let (simulator, partner) = start(Config { hook_scope, ..config() }).await;
+    assert_eq!(partner.register("vacancy_new", "http://127.0.0.1:9/").await, Value::Null);
+    assert!(simulator.requests().iter().any(|row| row.status == 403));
+    let (simulator, partner) = start(config()).await;
+    partner.register("vacancy_new", "http://127.0.0.1:9/").await;
+    let _reference = simulator.create_vacancy();
+    assert!(matches!(simulator.flush().await[0].outcome, Outcome::Failed(_)));
 }
 
 #[tokio::test]
