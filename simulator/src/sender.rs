@@ -9,6 +9,7 @@
 pub(crate) mod delivery;
 pub(crate) mod signature;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -107,6 +108,8 @@ pub(crate) struct Outgoing {
     pub(crate) sent: Mutex<Vec<Sent>>,
     pub(crate) faults: Mutex<CallbackFaults>,
     count: Mutex<u64>,
+    /// Callbacks that a burst has taken and not done with.
+    pub(crate) under_way: AtomicUsize,
     /// One burst at a time.
     pub(crate) burst: tokio::sync::Mutex<()>,
 }

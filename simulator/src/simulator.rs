@@ -216,10 +216,12 @@ impl Simulator {
         table.place(key).map(|place| truth_row(self.inner.config.seed, &table.rows[place]))
     }
 
-    /// Callbacks that wait for the next burst.
+    /// Callbacks that wait for a burst, or that a burst has not done with yet. At 0
+    /// everything that was to be told is in [`sent`](Self::sent).
     #[must_use]
     pub fn queued_callbacks(&self) -> usize {
-        crate::lock(&self.inner.outgoing.waiting).len()
+        let waiting = crate::lock(&self.inner.outgoing.waiting);
+        waiting.len() + self.inner.outgoing.under_way.load(std::sync::atomic::Ordering::SeqCst)
     }
 
     /// Sends a burst now and gives what became of each callback, after all were
@@ -228,7 +230,7 @@ impl Simulator {
         delivery::burst(&self.inner).await
     }
 
-    /// All that was sent or swallowed, in the order of the bursts.
+    /// All that was sent or swallowed, in the order of the answers.
     #[must_use]
     pub fn sent(&self) -> Vec<Sent> {
         crate::lock(&self.inner.outgoing.sent).clone()

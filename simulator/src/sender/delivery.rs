@@ -1,6 +1,7 @@
 //! Bursts: taking what waits, signing it, sending it, and noting the answers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -27,7 +28,7 @@ pub(crate) fn client(timeout: Duration) -> anyhow::Result<Client> {
 /// Sends everything that is due, and gives what became of it.
 pub(crate) async fn burst(inner: &Arc<Inner>) -> Vec<Sent> {
     let _one_at_a_time = inner.outgoing.burst.lock().await;
-    let due = take_due(inner);
+    let (due, _under_way) = take_due(inner);
     let mut random = Random::of(inner.config.seed, "burst", inner.outgoing.number());
     let faults = crate::lock(&inner.outgoing.faults).clone();
     let mut going = Vec::new();
@@ -60,9 +61,11 @@ pub(crate) async fn burst(inner: &Arc<Inner>) -> Vec<Sent> {
     if faults.shuffle {
         random.shuffle(&mut going);
     }
+    note(inner, &done);
     let sent = futures_util::stream::iter(going)
         .map(|(waiting, url)| async move {
             let sent = deliver(inner, &waiting, &url).await;
+            note(inner, std::slice::from_ref(&sent));
             if !sent.accepted() && waiting.attempt <= inner.config.callback_retries {
                 repeat(inner, waiting, url);
             }
@@ -70,20 +73,36 @@ pub(crate) async fn burst(inner: &Arc<Inner>) -> Vec<Sent> {
         })
         .buffer_unordered(inner.config.callback_concurrency.max(1));
     done.extend(sent.collect::<Vec<_>>().await);
-    crate::lock(&inner.outgoing.sent).extend(done.iter().cloned());
-    if !done.is_empty() {
-        inner.stir();
-    }
     done
 }
 
-fn take_due(inner: &Inner) -> Vec<Waiting> {
+fn note(inner: &Inner, done: &[Sent]) {
+    crate::lock(&inner.outgoing.sent).extend_from_slice(done);
+    if !done.is_empty() {
+        inner.stir();
+    }
+}
+
+/// Callbacks that a burst has taken; they count as queued until it is over, even
+/// when it is cut off.
+struct UnderWay<'a>(&'a Inner, usize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.outgoing.under_way.fetch_sub(self.1, Ordering::SeqCst);
+        self.0.stir();
+    }
+}
+
+fn take_due(inner: &Inner) -> (Vec<Waiting>, UnderWay<'_>) {
     let now = Instant::now();
     let mut waiting = crate::lock(&inner.outgoing.waiting);
-    let (later, due) =
+    let (later, due): (Vec<_>, Vec<_>) =
         std::mem::take(&mut *waiting).into_iter().partition(|one| one.not_before.is_some_and(|until| until > now));
     *waiting = later;
-    due
+    inner.outgoing.under_way.fetch_add(due.len(), Ordering::SeqCst);
+    let under_way = UnderWay(inner, due.len());
+    (due, under_way)
 }
 
 fn repeat(inner: &Inner, waiting: Waiting, url: String) {

@@ -79,7 +79,7 @@ async fn bursts_come_by_themselves_and_repeat_as_often_as_set() {
     let (url, received) = receiver(StatusCode::BAD_GATEWAY).await;
     partner.register("applicant_update", &url).await;
     simulator.edit_candidate("_TS-00007").expect("an edit");
-    simulator.wait_for(|simulator| simulator.sent().len() == 2).await;
+    simulator.wait_for(|simulator| simulator.queued_callbacks() == 0).await;
     let sent = simulator.sent();
     assert_eq!([sent[0].attempt, sent[1].attempt], [1, 2]);
     assert_eq!(sent[0].callback, sent[1].callback);
