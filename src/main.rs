@@ -1,2 +1,9 @@
-//! The command.
-fn main() {}
+//! The `cegid-indexer` command.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

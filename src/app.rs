@@ -1,0 +1,203 @@
+//! The one place that builds everything.
+//!
+//! Binding is apart from running, so that a test gets port 0. Order of a stop: `/readyz` says so, the listeners finish
+//! what they accepted, the inbox commits what it holds, the workers finish the call under way.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::{net::TcpListener, task::JoinSet};
+use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::{
+    arrivals::Arrivals,
+    cegid,
+    clock::Clock,
+    database::{Database, DatabaseError},
+    inbox::{Inbox, Writer},
+    intake::Intake,
+    lifecycle::{Stop, TaskDied, Tasks},
+    metrics::Metrics,
+    ops::{self, Health},
+    refusals::Refusals,
+    serve::{Limits, serve},
+    settings::Settings,
+    worker::{self, Shared},
+};
+
+/// Between two attempts to reach the database at the start.
+const RECONNECT: Duration = Duration::from_secs(1);
+/// How often the clock is set by the database's.
+const FOLLOW: Duration = Duration::from_secs(60);
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another program has the address, or it is not this machine's.
+    #[error("listening on {address} ({key}): {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The setting that names it.
+        key: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The database's address cannot be read.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The machine has no CA certificates.
+    #[error("preparing to call Cegid: {0}; are CA certificates installed?")]
+    Http(#[from] reqwest::Error),
+}
+
+/// The service, bound to its listeners.
+pub struct App {
+    public: TcpListener,
+    operators: TcpListener,
+    shared: Shared,
+    writer: Writer,
+    intake: Intake,
+    refusals: Arc<Refusals>,
+}
+
+async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, key, source })
+}
+
+impl App {
+    /// Binds the listeners and builds everything; nothing runs yet.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn bind(settings: Settings, clock: Clock) -> Result<App, StartError> {
+        let settings = Arc::new(settings);
+        let database = Database::new(&settings.database, settings.worker.lease)?;
+        let http = cegid::http_client(&settings.export)?;
+        let public = bind(settings.receive.bind, "receive.bind").await?;
+        let operators = bind(settings.ops.bind, "ops.bind").await?;
+        let metrics = Arc::new(Metrics::default());
+        let arrivals = Arc::new(Arrivals::new(settings.tenants.keys(), clock.clone()));
+        let refusals = Arc::new(Refusals::new(clock.clone()));
+        let receive = &settings.receive;
+        let (inbox, writer) = Inbox::new(
+            database.clone(),
+            arrivals.clone(),
+            metrics.clone(),
+            receive.waiting_callbacks,
+            receive.commit_timeout,
+        );
+        let intake = Intake::new(&settings, clock.clone(), inbox, refusals.clone(), metrics.clone());
+        let shared = Shared { database, clock, settings, arrivals, metrics, replica: Uuid::now_v7(), http };
+        Ok(App { public, operators, shared, writer, intake, refusals })
+    }
+
+    /// Where Cegid calls.
+    ///
+    /// # Errors
+    /// When the listener's address cannot be read.
+    pub fn public_addr(&self) -> io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// Where operators look.
+    ///
+    /// # Errors
+    /// When the listener's address cannot be read.
+    pub fn operators_addr(&self) -> io::Result<SocketAddr> {
+        self.operators.local_addr()
+    }
+
+    /// Runs until the stop.
+    ///
+    /// # Errors
+    /// When a task died; the others were drained.
+    pub async fn run(self, stop: Stop) -> Result<(), TaskDied> {
+        let App { public, operators, shared, writer, intake, refusals } = self;
+        let settings = shared.settings.clone();
+        if settings.tenants.is_empty() {
+            warn!(
+                "no tenant is configured: add a section [tenants.NAME] to the settings; nothing is received until then"
+            );
+        }
+        let tenants = settings.tenants.keys().cloned().collect();
+        let health = Health::new(shared.database.clone(), stop.clone(), tenants);
+        let limits = Limits {
+            header_timeout: settings.receive.header_timeout,
+            connections: settings.receive.connections,
+            announce: settings.shutdown.announce,
+        };
+        let public_router = layered(intake.router().merge(ops::public_router(health.clone())));
+        let operators_router = layered(ops::router(health.clone(), shared.metrics.clone(), shared.database.clone()));
+        let mut tasks = Tasks::default();
+        tasks.spawn("public listener", serve(public, public_router, limits, stop.clone()));
+        tasks.spawn("operators' listener", serve(operators, operators_router, limits, stop.clone()));
+        tasks.spawn("inbox", writer.run(stop.clone()));
+        let (database, retention, stopping) = (shared.database.clone(), settings.retention.clone(), stop.clone());
+        tasks.spawn("refusals", async move { refusals.run(database, retention, stopping).await });
+        tasks.spawn("workers", work(shared, health, stop.clone()));
+        tasks.run(&stop, settings.shutdown.announce + settings.shutdown.drain).await
+    }
+}
+
+fn layered(router: Router) -> Router {
+    use axum::http::{HeaderName, HeaderValue};
+    router
+        .layer(SetResponseHeaderLayer::overriding(
+            HeaderName::from_static("x-content-type-options"),
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(CatchPanicLayer::new())
+}
+
+/// Brings the schema up to date, then works every tenant until the stop.
+async fn work(shared: Shared, health: Arc<Health>, stop: Stop) {
+    loop {
+        match shared.database.migrate().await {
+            Ok(()) => break,
+            Err(DatabaseError::Connect(error)) => {
+                warn!(error = %error, "the database cannot be reached yet: callbacks are answered with 503 until it can");
+            }
+            Err(error) => {
+                // Ending by itself stops the process: a schema that does not fit is for people to look at.
+                tracing::error!(error = %error, "the schema cannot be brought up to date");
+                return;
+            }
+        }
+        tokio::select! {
+            () = stop.draining() => return,
+            () = tokio::time::sleep(RECONNECT) => {}
+        }
+    }
+    health.migrated();
+    info!(tenants = shared.settings.tenants.len(), "the schema is current");
+    let mut running = JoinSet::new();
+    running.spawn(follow(shared.database.clone(), shared.clock.clone(), stop.clone()));
+    running.spawn(ops::run_gauges(shared.database.clone(), shared.metrics.clone(), shared.clock.clone(), stop.clone()));
+    for tenant in shared.settings.tenants.keys() {
+        running.spawn(worker::run(shared.clone(), tenant.clone(), stop.clone()));
+    }
+    while let Some(ended) = running.join_next().await {
+        if let Err(error) = ended {
+            // Nobody would work that tenant any more: the process is begun again.
+            tracing::error!(error = %error, "a worker died");
+            return;
+        }
+    }
+}
+
+/// Keeps the clock in step with the database's.
+async fn follow(database: Database, clock: Clock, stop: Stop) {
+    loop {
+        match database.time().await {
+            Ok(time) => clock.follow(time),
+            Err(error) => warn!(error = %error, "reading the database's time failed"),
+        }
+        tokio::select! {
+            () = stop.draining() => return,
+            () = tokio::time::sleep(FOLLOW) => {}
+        }
+    }
+}

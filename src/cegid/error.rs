@@ -1,0 +1,221 @@
+//! What a call to Cegid can come to: one type, one class each, one policy per class.
+//!
+//! | class | what it means | what is done |
+//! |---|---|---|
+//! | transient | 5xx, network, time-out | the stage pauses, longer each time; batches are halved to find one that provokes it |
+//! | throttled | 429, or 503 with Retry-After | the tenant pauses as long as asked; no attempt is counted |
+//! | credentials | the token endpoint refuses them, or two tokens in a row are refused | after three, one probe every five minutes |
+//! | forbidden | 403 | that stage alone pauses for five minutes |
+//! | query | 400, 404, 413, 414 | the batch is halved; one subject alone fails by itself |
+//! | unexpected | not what the endpoint answers, such as an HTML page with 200 | as transient: never an empty list |
+
+use std::{fmt, time::Duration};
+
+use chrono::{DateTime, Utc};
+use reqwest::{StatusCode, header::HeaderMap};
+use serde::Deserialize;
+
+/// Which endpoint was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "named like the endpoints")]
+pub enum Stage {
+    Token,
+    Vacancies,
+    Candidates,
+    Reports,
+    Webhooks,
+    Referentials,
+}
+
+impl Stage {
+    /// As in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Token => "token",
+            Stage::Vacancies => "vacancies",
+            Stage::Candidates => "candidates",
+            Stage::Reports => "reports",
+            Stage::Webhooks => "webhooks",
+            Stage::Referentials => "referentials",
+        }
+    }
+}
+
+/// What kind of failure it is; the module says what each means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the module documents the classes")]
+pub enum Class {
+    Transient,
+    Throttled,
+    Credentials,
+    Forbidden,
+    Query,
+    Unexpected,
+}
+
+impl Class {
+    /// As in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Transient => "transient",
+            Class::Throttled => "throttled",
+            Class::Credentials => "credentials",
+            Class::Forbidden => "forbidden",
+            Class::Query => "query",
+            Class::Unexpected => "unexpected",
+        }
+    }
+}
+
+/// A call that did not succeed. Its text holds neither query nor personal data.
+#[derive(Debug, Clone, thiserror::Error)]
+pub struct CallError {
+    /// Which endpoint.
+    pub stage: Stage,
+    /// What kind of failure.
+    pub class: Class,
+    /// The answer's status, if there was one.
+    pub status: Option<u16>,
+    /// What went wrong, in our words and, where they are short and structured, Cegid's.
+    pub says: String,
+    /// How long Cegid asked us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "calling {}: ", self.stage.as_str())?;
+        if let Some(status) = self.status {
+            write!(f, "{status} ")?;
+        }
+        f.write_str(&self.says)
+    }
+}
+
+/// Longest wait that is granted to a Retry-After.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(3600);
+/// Characters kept of what an error body says.
+const SAYS: usize = 200;
+
+/// The members under which error bodies carry a sentence: the Customer API's and OAuth's.
+#[derive(Deserialize)]
+struct ErrorBody {
+    message: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+impl CallError {
+    /// A failure without an answer.
+    pub fn new(stage: Stage, class: Class, says: impl Into<String>) -> CallError {
+        CallError { stage, class, status: None, says: says.into(), retry_after: None }
+    }
+
+    /// The transport failed. A connection cut before the headers of an answer also ends here.
+    pub fn transport(stage: Stage, error: &reqwest::Error) -> CallError {
+        let says = if error.is_timeout() {
+            "no answer in time"
+        } else if error.is_connect() {
+            "the connection was refused or could not be made"
+        } else if error.is_redirect() {
+            "a redirect was answered; redirects are not followed"
+        } else {
+            "the connection was cut"
+        };
+        CallError::new(stage, Class::Transient, says)
+    }
+
+    /// An answer that is not a success.
+    pub fn answered(
+        stage: Stage,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> CallError {
+        let retry_after = headers.get("retry-after").and_then(|value| value.to_str().ok()).and_then(|v| wait(v, now));
+        let class = match status.as_u16() {
+            429 => Class::Throttled,
+            503 if retry_after.is_some() => Class::Throttled,
+            401 => Class::Credentials,
+            400 | 403 if stage == Stage::Token => Class::Credentials,
+            403 => Class::Forbidden,
+            400 | 404 | 413 | 414 | 422 => Class::Query,
+            300..=399 => Class::Unexpected,
+            _ => Class::Transient,
+        };
+        CallError { stage, class, status: Some(status.as_u16()), says: sentence(stage, body, status), retry_after }
+    }
+}
+
+/// Reads Retry-After, seconds or an HTTP date.
+fn wait(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let value = value.trim();
+    let time = match value.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => (DateTime::parse_from_rfc2822(value).ok()?.to_utc() - now).to_std().unwrap_or_default(),
+    };
+    Some(time.min(RETRY_AFTER_LIMIT))
+}
+
+/// What the body says where it is structured and the call named nobody; anything else may hold anybody's data and is
+/// not kept.
+fn sentence(stage: Stage, body: &[u8], status: StatusCode) -> String {
+    if !matches!(stage, Stage::Token | Stage::Webhooks | Stage::Referentials) {
+        return status.canonical_reason().unwrap_or("unknown status").to_owned();
+    }
+    let said = serde_json::from_slice::<ErrorBody>(body).ok().and_then(|body| {
+        let parts: Vec<String> = [body.error, body.error_description, body.message].into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join(": "))
+    });
+    let said = said.unwrap_or_else(|| status.canonical_reason().unwrap_or("unknown status").to_owned());
+    said.chars().filter(|c| !c.is_control()).take(SAYS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_789_000_000, 0).unwrap()
+    }
+
+    fn answered(stage: Stage, status: u16, retry_after: Option<&str>) -> CallError {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert("retry-after", value.parse().unwrap());
+        }
+        CallError::answered(stage, StatusCode::from_u16(status).unwrap(), &headers, b"<html>", now())
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_capped() {
+        let seconds = |value| answered(Stage::Vacancies, 429, Some(value)).retry_after.map(|time| time.as_secs());
+        assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds("Thu, 10 Sep 2026 00:27:40 GMT"), Some(60));
+        assert_eq!(seconds("Wed, 09 Sep 2026 00:27:40 GMT"), Some(0));
+        assert_eq!(seconds("999999"), Some(3600));
+        assert_eq!(seconds("soon"), None);
+    }
+
+    #[test]
+    fn a_status_has_one_class() {
+        let class = |stage, status| answered(stage, status, None).class;
+        assert_eq!(class(Stage::Token, 400), Class::Credentials);
+        assert_eq!(class(Stage::Vacancies, 400), Class::Query);
+        assert_eq!(class(Stage::Reports, 403), Class::Forbidden);
+        assert_eq!(class(Stage::Vacancies, 503), Class::Transient);
+        assert_eq!(answered(Stage::Vacancies, 503, Some("3")).class, Class::Throttled);
+        assert_eq!(class(Stage::Vacancies, 302), Class::Unexpected);
+    }
+
+    #[test]
+    fn only_structured_errors_are_quoted() {
+        let says = |body: &[u8]| sentence(Stage::Token, body, StatusCode::BAD_REQUEST);
+        assert_eq!(says(br#"{"error":"invalid_client"}"#), "invalid_client");
+        assert_eq!(says(br#"{"code":400,"message":"Query not correct"}"#), "Query not correct");
+        assert_eq!(says(b"<p>Jane Doe</p>"), "Bad Request");
+        let quoted = br#"{"message":"no candidate Jane Doe"}"#;
+        assert_eq!(sentence(Stage::Candidates, quoted, StatusCode::BAD_REQUEST), "Bad Request");
+    }
+}

@@ -1,0 +1,63 @@
+//! Registering webhooks: one event per call.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Call, CallError, Class, Client, Stage};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Registration<'a> {
+    event: &'a str,
+    callback_url: &'a str,
+    ping_url: &'a str,
+}
+
+/// `{"hookId": …}` as documented, or `{"data": {"hookId": …}}` as production answers.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    hook_id: Option<Value>,
+    data: Option<Box<Answer>>,
+}
+
+impl Answer {
+    fn hook_id(self) -> Option<String> {
+        match self.hook_id {
+            Some(Value::String(id)) if !id.is_empty() => Some(id),
+            Some(Value::Number(id)) => Some(id.to_string()),
+            _ => self.data.and_then(|data| data.hook_id()),
+        }
+    }
+}
+
+impl Client {
+    /// Registers a webhook for one event; gives its hook id.
+    ///
+    /// # Errors
+    /// The class says whether the event was refused ([`Class::Query`]) or Cegid is away.
+    pub async fn register_hook(&self, event: &str, callback_url: &str, ping_url: &str) -> Result<String, CallError> {
+        let url = self.url(&self.tenant.paths.webhooks);
+        let registration = Registration { event, callback_url, ping_url };
+        let answer = self.send(Stage::Webhooks, Call::Short, |http| http.post(url.clone()).json(&registration)).await?;
+        let body = self.body(Stage::Webhooks, answer).await?;
+        serde_json::from_slice::<Answer>(&body)
+            .ok()
+            .and_then(Answer::hook_id)
+            .ok_or_else(|| CallError::new(Stage::Webhooks, Class::Unexpected, "the answer holds no hookId"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_answers_hold_the_id() {
+        let id = |text: &str| serde_json::from_str::<Answer>(text).unwrap().hook_id();
+        assert_eq!(id(r#"{"hookId":"zwx"}"#).as_deref(), Some("zwx"));
+        assert_eq!(id(r#"{"code":200,"status":"success","data":{"hookId":17}}"#).as_deref(), Some("17"));
+        assert_eq!(id(r#"{"data":{}}"#), None);
+        assert_eq!(id(r#"{"hookId":""}"#), None);
+    }
+}

@@ -1,0 +1,175 @@
+//! The third party: everything that is sent to Cegid and how its answers are read.
+//!
+//! A [`Client`] speaks to one tenant. It adds the token, renews it once when it is refused, never follows a redirect
+//! (the token would go along), bounds every wait and every answer, and sorts failures into classes ([`error`]). It
+//! decides nothing: when to call again is the worker's business.
+
+pub mod error;
+mod export;
+mod frames;
+mod hooks;
+mod query;
+mod referentials;
+mod reports;
+mod token;
+mod unpack;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use reqwest::{RequestBuilder, Response, redirect};
+use url::Url;
+
+pub use error::{CallError, Class, Stage};
+pub use export::{Broken, Page};
+pub use query::{Query, encoded_length, is_awkward};
+pub use referentials::{Item as ReferentialItem, List as ReferentialList};
+
+use crate::{
+    clock::Clock,
+    domain::TenantId,
+    metrics::{self, Metrics},
+    settings::{self, Tenant},
+};
+
+/// Of everything but exports.
+const SHORT_CALL: Duration = Duration::from_secs(60);
+/// Bytes of an answer that is not an export.
+const SHORT_ANSWER: usize = 8 * 1024 * 1024;
+/// Bytes read of an error's body.
+const ERROR_BODY: usize = 2048;
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    Short,
+    Export,
+}
+
+/// The HTTP client that all tenants share: connections are pooled by host.
+///
+/// # Errors
+/// When the machine has no CA certificates.
+pub fn http_client(export: &settings::Export) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(export.connect_timeout)
+        .read_timeout(export.read_timeout)
+        .user_agent(concat!("cegid-indexer/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Speaks to one tenant.
+#[derive(Clone)]
+pub struct Client {
+    id: TenantId,
+    tenant: Arc<Tenant>,
+    http: reqwest::Client,
+    limits: settings::Export,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    token: Arc<token::TokenCache>,
+    hook_token: Arc<token::TokenCache>,
+}
+
+impl Client {
+    /// A client without a token yet.
+    pub fn new(
+        id: TenantId,
+        tenant: Arc<Tenant>,
+        http: reqwest::Client,
+        limits: settings::Export,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Client {
+        Client { id, tenant, http, limits, clock, metrics, token: Arc::default(), hook_token: Arc::default() }
+    }
+
+    /// The settings it speaks by.
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    /// Base URLs are given with and without a slash at the end.
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.tenant.base_url.clone();
+        let joined = format!("{}/{}", url.path().trim_end_matches('/'), path.trim_start_matches('/'));
+        url.set_path(&joined);
+        url
+    }
+
+    /// Sends with a token and gives the answer's head; a refused token is renewed once.
+    async fn send(
+        &self,
+        stage: Stage,
+        call: Call,
+        request: impl Fn(&reqwest::Client) -> RequestBuilder,
+    ) -> Result<Response, CallError> {
+        let (cache, scope) = match stage {
+            Stage::Webhooks if !self.tenant.hook_scope.is_empty() => (&self.hook_token, &self.tenant.hook_scope),
+            _ => (&self.token, &self.tenant.scope),
+        };
+        let token = cache.token(self, scope, None).await?;
+        let with = |token: &token::Token| {
+            request(&self.http).header("authorization", format!("bearer {}", token.value.expose()))
+        };
+        match self.head(stage, with(&token), call).await {
+            Err(refused) if refused.status == Some(401) => {
+                let renewed = cache.token(self, scope, Some(token.number)).await?;
+                self.head(stage, with(&renewed), call).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Sends as it is and reads the whole answer.
+    async fn call(&self, stage: Stage, request: RequestBuilder, call: Call) -> Result<Bytes, CallError> {
+        let answer = self.head(stage, request, call).await?;
+        self.body(stage, answer).await
+    }
+
+    /// The body of a short answer, capped.
+    async fn body(&self, stage: Stage, answer: Response) -> Result<Bytes, CallError> {
+        let mut stream = answer.bytes_stream();
+        let mut body = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            body.extend_from_slice(&chunk.map_err(|error| CallError::transport(stage, &error))?);
+            if body.len() > SHORT_ANSWER {
+                return Err(CallError::new(stage, Class::Unexpected, "the answer is larger than 8 MiB"));
+            }
+        }
+        Ok(body.into())
+    }
+
+    async fn head(&self, stage: Stage, request: RequestBuilder, call: Call) -> Result<Response, CallError> {
+        let limit = match call {
+            Call::Short => SHORT_CALL,
+            Call::Export => self.limits.call_timeout,
+        };
+        let result = match request.timeout(limit).send().await {
+            Ok(answer) if answer.status().is_success() => Ok(answer),
+            Ok(answer) => {
+                let (status, headers) = (answer.status(), answer.headers().clone());
+                let mut body = Vec::new();
+                let mut stream = answer.bytes_stream();
+                while let Some(Ok(chunk)) = stream.next().await {
+                    body.extend_from_slice(&chunk);
+                    if body.len() >= ERROR_BODY {
+                        break;
+                    }
+                }
+                Err(CallError::answered(stage, status, &headers, &body, self.clock.now()))
+            }
+            Err(error) => Err(CallError::transport(stage, &error)),
+        };
+        self.count(stage, result.as_ref().err().map(|error| error.class));
+        result
+    }
+
+    fn count(&self, stage: Stage, failed: Option<Class>) {
+        let class = failed.map_or("ok", Class::as_str);
+        let labels = metrics::Call { tenant: self.id.to_string(), stage: stage.as_str(), class };
+        self.metrics.calls.get_or_create(&labels).inc();
+    }
+}

@@ -1,0 +1,96 @@
+//! Access tokens: cached until they expire, and asked for once however many callers wait.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer};
+use tokio::sync::Mutex;
+use tracing::info;
+
+use super::{Call, CallError, Class, Client, Stage};
+use crate::settings::Secret;
+
+/// A token is not used this close to its end: the call takes time too.
+const LEEWAY: Duration = Duration::from_secs(30);
+/// Assumed when the answer names no usable lifetime.
+const LIFETIME: u64 = 600;
+
+/// A token, and which of them it is.
+#[derive(Clone)]
+pub(super) struct Token {
+    pub(super) value: Secret,
+    /// Tells a caller's token from the one that has replaced it.
+    pub(super) number: u64,
+    expires_at: DateTime<Utc>,
+}
+
+/// The token of one scope.
+#[derive(Default)]
+pub(super) struct TokenCache {
+    /// Held while a token is asked for, so that other callers wait for that one.
+    current: Mutex<(Option<Token>, u64)>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: String,
+    #[serde(default, deserialize_with = "seconds")]
+    expires_in: Option<u64>,
+}
+
+/// A number, or a number in quotes, as the marketplace's sample has it.
+fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(value.as_u64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|seconds| *seconds > 0))
+}
+
+impl TokenCache {
+    /// The token in use, or a new one when there is none, it is about to expire, or it is the one that was `refused`.
+    pub(super) async fn token(&self, client: &Client, scope: &str, refused: Option<u64>) -> Result<Token, CallError> {
+        let mut current = self.current.lock().await;
+        let now = client.clock.now();
+        if let Some(token) = &current.0
+            && refused != Some(token.number)
+            && token.expires_at > now
+        {
+            return Ok(token.clone());
+        }
+        current.0 = None;
+        let (value, lifetime) = ask(client, scope).await?;
+        let lifetime = Duration::from_secs(lifetime);
+        current.1 += 1;
+        let token =
+            Token { value, number: current.1, expires_at: now + lifetime.saturating_sub(LEEWAY.min(lifetime / 2)) };
+        current.0 = Some(token.clone());
+        Ok(token)
+    }
+}
+
+/// Asks with the current secret, then with the previous one: a rotation changes both sides at different times.
+async fn ask(client: &Client, scope: &str) -> Result<(Secret, u64), CallError> {
+    let mut refused = None;
+    for (nth, secret) in client.tenant.secrets().enumerate() {
+        let mut form = vec![
+            ("grant_type", "client_credentials"),
+            ("client_id", client.tenant.client_id.as_str()),
+            ("client_secret", secret.expose()),
+        ];
+        if !scope.is_empty() {
+            form.push(("scope", scope));
+        }
+        let request = client.http.post(client.url(&client.tenant.paths.token)).form(&form);
+        match client.call(Stage::Token, request, Call::Short).await {
+            Ok(body) => {
+                let answer: Answer = serde_json::from_slice(&body)
+                    .map_err(|_| CallError::new(Stage::Token, Class::Unexpected, "the answer is not a token"))?;
+                if nth > 0 {
+                    info!(tenant = %client.id, "the previous client secret still gives tokens, the current one does not");
+                }
+                return Ok((Secret::from(answer.access_token.as_str()), answer.expires_in.unwrap_or(LIFETIME)));
+            }
+            Err(error) if error.class == Class::Credentials => refused = refused.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| CallError::new(Stage::Token, Class::Credentials, "there is no client secret")))
+}

@@ -1,0 +1,85 @@
+//! The command line: one file per command family.
+
+mod serve;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use cegid_indexer::settings::{Problem, Settings};
+use clap::{Parser, Subcommand};
+
+/// Configuration problems, as in sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+/// A service that is needed is away, as in sysexits.h.
+const EXIT_UNAVAILABLE: u8 = 69;
+/// Something failed while running, as in sysexits.h.
+const EXIT_SOFTWARE: u8 = 70;
+
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    /// File with the settings, TOML; without it, the environment alone
+    #[arg(long, global = true, value_name = "FILE", env = "CEGID_INDEXER_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service
+    Serve,
+    /// Bring the database's schema up to date, and end
+    Migrate,
+    /// Say everything that is wrong with the settings, and end
+    Check,
+    /// Ask the service on this machine whether it is ready; for a container's HEALTHCHECK
+    Healthcheck,
+}
+
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let file = cli.config.as_deref();
+    match cli.command {
+        Command::Serve => serve::serve(file),
+        Command::Migrate => serve::migrate(file),
+        Command::Check => check(file),
+        Command::Healthcheck => serve::healthcheck(file),
+    }
+}
+
+/// The settings of the file and the environment, or every problem on the standard error stream.
+fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+    // Variables that are not Unicode are not ours.
+    let environment =
+        std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    Settings::load(file, environment).map_err(|problems| {
+        print_problems(&problems);
+        ExitCode::from(EXIT_CONFIG)
+    })
+}
+
+fn print_problems(problems: &[Problem]) {
+    let many = if problems.len() == 1 { "problem" } else { "problems" };
+    eprintln!("{} {many} with the settings:", problems.len());
+    for problem in problems {
+        eprintln!("  {problem}");
+    }
+}
+
+fn check(file: Option<&Path>) -> ExitCode {
+    match settings(file) {
+        Ok(settings) => {
+            println!("the settings are right: {} tenants", settings.tenants.len());
+            ExitCode::SUCCESS
+        }
+        Err(code) => code,
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("cegid-indexer: {error}");
+    ExitCode::from(code)
+}

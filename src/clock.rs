@@ -1,0 +1,106 @@
+//! The one source of time: the database's in production, turned by hand in tests.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+
+/// Tells the time and waits for it. Clones share one clock.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Source>);
+
+#[derive(Debug)]
+enum Source {
+    /// The machine's clock, corrected by what the database's differs, in microseconds.
+    Machine { ahead: AtomicI64 },
+    /// Stands still until it is turned.
+    Turned(watch::Sender<DateTime<Utc>>),
+}
+
+impl Clock {
+    /// The machine's clock, which [`Clock::follow`] corrects.
+    pub fn machine() -> Clock {
+        Clock(Arc::new(Source::Machine { ahead: AtomicI64::new(0) }))
+    }
+
+    /// A clock that stands at `at` until [`Clock::turn`] moves it.
+    pub fn turned(at: DateTime<Utc>) -> Clock {
+        Clock(Arc::new(Source::Turned(watch::Sender::new(at))))
+    }
+
+    /// What time it is.
+    #[allow(clippy::disallowed_methods, reason = "this is the one home of the machine's clock")]
+    pub fn now(&self) -> DateTime<Utc> {
+        match &*self.0 {
+            Source::Machine { ahead } => Utc::now() + TimeDelta::microseconds(ahead.load(Ordering::Relaxed)),
+            Source::Turned(at) => *at.borrow(),
+        }
+    }
+
+    /// Corrects the machine's clock by the database's, read just now. A turned clock stays where it is.
+    #[allow(clippy::disallowed_methods, reason = "this is the one home of the machine's clock")]
+    pub fn follow(&self, database: DateTime<Utc>) {
+        if let Source::Machine { ahead } = &*self.0 {
+            let micros = (database - Utc::now()).num_microseconds().unwrap_or(0);
+            ahead.store(micros, Ordering::Relaxed);
+        }
+    }
+
+    /// Moves a turned clock forward and wakes who waits on it. The machine's clock cannot be turned.
+    pub fn turn(&self, by: Duration) {
+        if let Source::Turned(at) = &*self.0 {
+            at.send_modify(|at| *at += by);
+        }
+    }
+
+    /// Waits until `at`.
+    pub async fn sleep_until(&self, at: DateTime<Utc>) {
+        match &*self.0 {
+            Source::Machine { .. } => {
+                tokio::time::sleep((at - self.now()).to_std().unwrap_or_default()).await;
+            }
+            Source::Turned(now) => {
+                let mut now = now.subscribe();
+                // The sender lives in this clock, so waiting ends only by the time.
+                let _ended = now.wait_for(|now| *now >= at).await;
+            }
+        }
+    }
+
+    /// Waits for so long.
+    pub async fn sleep(&self, time: Duration) {
+        self.sleep_until(self.now() + time).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turned_clock_wakes_its_sleepers() {
+        let clock = Clock::turned(DateTime::UNIX_EPOCH);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(Duration::from_secs(3600)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        clock.turn(Duration::from_secs(3600));
+        sleeper.await.unwrap();
+    }
+
+    #[test]
+    fn the_machines_clock_follows_the_database() {
+        let clock = Clock::machine();
+        let database = clock.now() + Duration::from_secs(7200);
+        clock.follow(database);
+        assert!((clock.now() - database).abs() < TimeDelta::seconds(60));
+    }
+}

@@ -1,0 +1,81 @@
+//! The statement that makes callbacks durable.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::intake::VerifiedCallback;
+
+/// Reason of a delivery whose data the database refused.
+const UNSTORABLE: &str = "unstorable";
+
+/// Appends one row per event and raises the subjects that the events name, in one statement.
+///
+/// Keys are raised in order, as everywhere, so that two writers cannot deadlock. Raising brings a dead subject back, and
+/// does not shorten a back-off that is running.
+pub(super) async fn append(
+    connection: &mut PgConnection,
+    callbacks: &[&VerifiedCallback],
+    bare: bool,
+) -> sqlx::Result<()> {
+    let rows = callbacks.iter().map(|callback| callback.events().len()).sum();
+    let mut tenants: Vec<&str> = Vec::with_capacity(rows);
+    let mut requests: Vec<Uuid> = Vec::with_capacity(rows);
+    let mut received: Vec<DateTime<Utc>> = Vec::with_capacity(rows);
+    let mut events: Vec<&str> = Vec::with_capacity(rows);
+    let mut kinds: Vec<Option<&str>> = Vec::with_capacity(rows);
+    let mut keys: Vec<Option<&str>> = Vec::with_capacity(rows);
+    let mut dates: Vec<Option<DateTime<Utc>>> = Vec::with_capacity(rows);
+    let mut ignored: Vec<Option<&str>> = Vec::with_capacity(rows);
+    let mut bodies: Vec<&[u8]> = Vec::with_capacity(rows);
+    for callback in callbacks {
+        for event in callback.events() {
+            let subject = event.raised().filter(|_| !bare);
+            tenants.push(callback.tenant().as_str());
+            requests.push(callback.request_id());
+            received.push(callback.received_at());
+            events.push(if bare { "" } else { event.event() });
+            kinds.push(subject.map(|subject| subject.kind().as_str()));
+            keys.push(subject.map(|subject| subject.key()));
+            dates.push(event.event_date().filter(|_| !bare));
+            ignored.push(if bare { Some(UNSTORABLE) } else { event.ignored() });
+            bodies.push(event.body());
+        }
+    }
+    sqlx::query!(
+        r#"
+        with appended as (
+          insert into delivery (tenant, request_id, received_at, event, kind, key, event_date, ignored, body)
+          select * from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
+                               $7::timestamptz[], $8::text[], $9::bytea[])
+          returning id, tenant, kind, key, received_at
+        )
+        insert into subject (tenant, kind, key, wanted, due_at, waiting_since)
+        select tenant, kind, key, max(id), max(received_at), min(received_at)
+        from appended where key is not null
+        group by tenant, kind, key order by tenant, kind, key
+        on conflict (tenant, kind, key) do update set
+          wanted = greatest(subject.wanted, excluded.wanted),
+          due_at = case
+            when subject.wanted <= subject.settled or subject.dead_at is not null then excluded.due_at
+            when subject.attempts > 0 then subject.due_at
+            else least(subject.due_at, excluded.due_at) end,
+          waiting_since = coalesce(subject.waiting_since, excluded.waiting_since),
+          attempts = case when subject.dead_at is null then subject.attempts else 0 end,
+          failing_since = case when subject.dead_at is null then subject.failing_since end,
+          dead_at = null
+        "#,
+        &tenants as _,
+        &requests as _,
+        &received as _,
+        &events as _,
+        &kinds as _,
+        &keys as _,
+        &dates as _,
+        &ignored as _,
+        &bodies as _,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Table `delivery`, and raising `subject.wanted`: where a callback becomes durable.
+//!
+//! Wanted: an answer of 2xx means committed; callbacks that arrive together share one commit; one that the database
+//! cannot store costs nobody else an answer; nothing here grows with load.
+//!
+//! [`Inbox::record`] hands a verified callback to the writer, a task that holds its own connection. The writer takes
+//! whatever waits, appends it in one statement, which is one commit, and only then answers each. While it waits for the
+//! commit the next callbacks gather, so the batch grows with the load by itself. A batch that fails on its data is
+//! split until the one that cannot be stored stands alone, and is stored as ignored.
+
+mod append;
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgConnection;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tracing::{info, warn};
+
+use crate::{
+    arrivals::Arrivals,
+    database::{Database, Failure, failure},
+    intake::VerifiedCallback,
+    lifecycle::Stop,
+    metrics::Metrics,
+};
+
+/// Rows in one statement; a larger request still goes in whole.
+const BATCH_ROWS: usize = 1000;
+/// Contention is with a settling transaction, which is short.
+const CONTENTION_RETRIES: u32 = 5;
+/// Between two attempts to connect.
+const RECONNECT: Duration = Duration::from_millis(250);
+
+/// Why a callback was not stored. The sender is told to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotStored {
+    /// Too many callbacks wait for a commit.
+    #[error("too many callbacks wait for their commit")]
+    Full,
+    /// The database cannot take it now, or did not in time. It may have been committed all the same.
+    #[error("the database did not commit it in time")]
+    Database,
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+struct Waiting {
+    callback: VerifiedCallback,
+    answer: oneshot::Sender<Result<(), NotStored>>,
+}
+
+/// Where verified callbacks are handed in.
+#[derive(Clone)]
+pub struct Inbox {
+    waiting: mpsc::Sender<Waiting>,
+    commit_timeout: Duration,
+}
+
+impl Inbox {
+    /// The inbox and the writer that must run beside it.
+    pub fn new(
+        database: Database,
+        arrivals: Arc<Arrivals>,
+        metrics: Arc<Metrics>,
+        capacity: usize,
+        commit_timeout: Duration,
+    ) -> (Inbox, Writer) {
+        let (waiting, callbacks) = mpsc::channel(capacity);
+        let writer = Writer { callbacks, database, arrivals, metrics, connection: None };
+        (Inbox { waiting, commit_timeout }, writer)
+    }
+
+    /// Returns once the callback is committed.
+    ///
+    /// # Errors
+    /// [`NotStored`]: the sender must not be told that we have it.
+    pub async fn record(&self, callback: VerifiedCallback) -> Result<(), NotStored> {
+        let (answer, answered) = oneshot::channel();
+        self.waiting.try_send(Waiting { callback, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NotStored::Full,
+            mpsc::error::TrySendError::Closed(_) => NotStored::Stopping,
+        })?;
+        match timeout(self.commit_timeout, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(NotStored::Stopping),
+            Err(_) => Err(NotStored::Database),
+        }
+    }
+}
+
+/// The task that commits.
+pub struct Writer {
+    callbacks: mpsc::Receiver<Waiting>,
+    database: Database,
+    arrivals: Arc<Arrivals>,
+    metrics: Arc<Metrics>,
+    connection: Option<PgConnection>,
+}
+
+impl Writer {
+    /// Runs until every [`Inbox`] is gone after a stop, or the stop is hard.
+    pub async fn run(mut self, stop: Stop) {
+        let mut batch = Vec::new();
+        loop {
+            let rows = tokio::select! {
+                biased;
+                () = stop.aborting() => return,
+                rows = self.gather(&mut batch) => rows,
+            };
+            if rows == 0 {
+                return;
+            }
+            let stored = tokio::select! {
+                () = stop.aborting() => return,
+                stored = self.store(&batch) => stored,
+            };
+            self.metrics.commits.observe(rows as f64);
+            for (waiting, stored) in batch.drain(..).zip(stored) {
+                if stored.is_ok() {
+                    self.hand_over(&waiting.callback);
+                }
+                // The sender may have gone, or its time be up: what is committed stays so.
+                let _gone = waiting.answer.send(stored);
+            }
+        }
+    }
+
+    /// Waits for a callback and takes what has gathered behind it; 0 rows when there will be no more.
+    async fn gather(&mut self, batch: &mut Vec<Waiting>) -> usize {
+        let Some(first) = self.callbacks.recv().await else { return 0 };
+        let mut rows = first.callback.events().len();
+        batch.push(first);
+        while rows < BATCH_ROWS {
+            let Ok(next) = self.callbacks.try_recv() else { break };
+            rows += next.callback.events().len();
+            batch.push(next);
+        }
+        rows
+    }
+
+    async fn store(&mut self, batch: &[Waiting]) -> Vec<Result<(), NotStored>> {
+        let callbacks: Vec<&VerifiedCallback> = batch.iter().map(|waiting| &waiting.callback).collect();
+        let mut stored = vec![Err(NotStored::Database); batch.len()];
+        // Halves still to be stored: a range, begun again in two when its data are refused.
+        let mut parts = vec![0..batch.len()];
+        while let Some(part) = parts.pop() {
+            match self.append(&callbacks[part.clone()], false).await {
+                Ok(()) => stored[part].fill(Ok(())),
+                Err(Failure::Data) if part.len() > 1 => {
+                    let middle = part.start + part.len() / 2;
+                    parts.extend([middle..part.end, part.start..middle]);
+                }
+                Err(Failure::Data) => {
+                    warn!("a callback's data cannot be stored: keeping it without its subject");
+                    if self.append(&callbacks[part.clone()], true).await.is_ok() {
+                        stored[part].fill(Ok(()));
+                    }
+                }
+                Err(Failure::Contention | Failure::Away) => {}
+            }
+        }
+        stored
+    }
+
+    /// One statement, one commit. With `bare`, only the bytes are kept.
+    async fn append(&mut self, callbacks: &[&VerifiedCallback], bare: bool) -> Result<(), Failure> {
+        for _ in 0..CONTENTION_RETRIES {
+            let connection = self.connection().await.ok_or(Failure::Away)?;
+            let Err(error) = append::append(connection, callbacks, bare).await else { return Ok(()) };
+            match failure(&error) {
+                Failure::Contention => {}
+                Failure::Data => return Err(Failure::Data),
+                Failure::Away => {
+                    warn!(error = %error, "storing callbacks failed: the senders are told to try again");
+                    // Whether it was committed is unknown; a connection in an unknown state is not used again.
+                    self.connection = None;
+                    return Err(Failure::Away);
+                }
+            }
+        }
+        warn!("storing callbacks met a lock too often: the senders are told to try again");
+        Err(Failure::Contention)
+    }
+
+    async fn connection(&mut self) -> Option<&mut PgConnection> {
+        if self.connection.is_none() {
+            match self.database.held().await {
+                Ok(connected) => {
+                    info!("the inbox is connected to the database");
+                    self.connection = Some(connected);
+                }
+                Err(error) => {
+                    warn!(error = %error, "the inbox cannot reach the database");
+                    tokio::time::sleep(RECONNECT).await;
+                }
+            }
+        }
+        self.connection.as_mut()
+    }
+
+    /// Tells the worker in this process what was committed; the table stays the truth.
+    fn hand_over(&self, callback: &VerifiedCallback) {
+        for event in callback.events() {
+            if let Some(subject) = event.raised() {
+                self.arrivals.note(callback.tenant(), subject);
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Table `document`: written in multi-row statements, deleted with its subject.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::{
+    database::Database,
+    domain::{Document, Kind, TenantId},
+};
+
+/// Text that PostgreSQL can hold: a NUL cannot be.
+fn storable(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+/// Writes documents that one read showed. A document whose subject a newer read has settled is left alone.
+///
+/// # Errors
+/// When the database cannot take them.
+pub async fn write(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    read: i64,
+    now: DateTime<Utc>,
+    documents: &[&Document],
+) -> sqlx::Result<()> {
+    if documents.is_empty() {
+        return Ok(());
+    }
+    let column = |of: fn(&Document) -> String| documents.iter().map(|document| of(document)).collect::<Vec<String>>();
+    let optional = |of: fn(&Document) -> Option<String>| {
+        documents.iter().map(|document| of(document).as_deref().map(storable)).collect::<Vec<Option<String>>>()
+    };
+    let keys: Vec<&str> = documents.iter().map(|document| document.key()).collect();
+    let searchable: Vec<bool> = documents.iter().map(|document| document.live).collect();
+    let titles = column(|document| storable(&document.title));
+    let languages: Vec<Option<i32>> = documents.iter().map(|document| document.language).collect();
+    let statuses = optional(|document| document.status.as_ref()?.id.clone());
+    let created = optional(|document| document.created.clone());
+    let modified = optional(|document| document.modified.clone());
+    let coded = column(Document::coded_json);
+    let raws: Vec<&str> = documents.iter().map(|document| document.raw.as_str()).collect();
+    let configs: Vec<&str> = documents.iter().map(|document| document.stemming().regconfig()).collect();
+    let [a, b, c] = [0, 1, 2]
+        .map(|weight| documents.iter().map(|document| document.folded()[weight].as_str()).collect::<Vec<&str>>());
+    sqlx::query!(
+        r#"insert into document (tenant, kind, key, read_number, searchable, title, language, status, created, modified,
+                                 coded, raw, indexed_at, search)
+           select $1, $2, u.key, $3, u.searchable, u.title, u.language, u.status, u.created, u.modified, u.coded, u.raw, $4,
+                  setweight(to_tsvector(u.config::regconfig, u.a), 'A')
+                  || setweight(to_tsvector(u.config::regconfig, u.b), 'B')
+                  || setweight(to_tsvector(u.config::regconfig, u.c), 'C')
+           from unnest($5::text[], $6::boolean[], $7::text[], $8::integer[], $9::text[], $10::text[], $11::text[],
+                       $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[])
+                as u (key, searchable, title, language, status, created, modified, coded, raw, config, a, b, c)
+           left join subject s on s.tenant = $1 and s.kind = $2 and s.key = u.key
+           where s.settled is null or s.settled < $3
+           order by u.key
+           on conflict (tenant, kind, key) do update set
+             read_number = excluded.read_number, searchable = excluded.searchable, title = excluded.title,
+             language = excluded.language, status = excluded.status, created = excluded.created,
+             modified = excluded.modified, coded = excluded.coded, raw = excluded.raw,
+             indexed_at = excluded.indexed_at, search = excluded.search
+           where document.read_number < excluded.read_number"#,
+        tenant.as_str(),
+        kind.as_str(),
+        read,
+        now,
+        &keys as _,
+        &searchable,
+        &titles,
+        &languages as _,
+        &statuses as _,
+        &created as _,
+        &modified as _,
+        &coded,
+        &raws as _,
+        &configs as _,
+        &a as _,
+        &b as _,
+        &c as _,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Deletes the documents of removed subjects, as far as this read is newer than theirs.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn delete(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    read: i64,
+    keys: &[&str],
+) -> sqlx::Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "delete from document where tenant = $1 and kind = $2 and key = any($3) and read_number < $4",
+        tenant.as_str(),
+        kind.as_str(),
+        keys as _,
+        read
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Documents by tenant and kind, for the operators.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn counts(database: &Database) -> sqlx::Result<Vec<(String, String, i64)>> {
+    sqlx::query!(r#"select tenant, kind, count(*) as "count!" from document group by tenant, kind"#)
+        .map(|row| (row.tenant, row.kind, row.count))
+        .fetch_all(database.pool())
+        .await
+}
+
+/// Key, title and whether it is searchable, of every document of a tenant and kind.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn titles(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Vec<(String, String, bool)>> {
+    sqlx::query!(
+        "select key, title, searchable from document where tenant = $1 and kind = $2 order by key",
+        tenant.as_str(),
+        kind.as_str()
+    )
+    .map(|row| (row.key, row.title, row.searchable))
+    .fetch_all(database.pool())
+    .await
+}

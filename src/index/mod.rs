@@ -1,0 +1,4 @@
+//! What is searchable: the documents, and the lists behind their coded values.
+
+pub mod documents;
+pub mod referentials;

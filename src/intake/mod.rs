@@ -1,0 +1,212 @@
+//! HTTP in: callbacks and pings.
+//!
+//! The gate ([`gate`]) reads the body under its cap, verifies the signature over the raw request and makes a
+//! [`VerifiedCallback`]; nothing else can. The handlers see only that, hand it to the inbox and answer. Our fault is
+//! 5xx, the sender's is 4xx, and the bodies of refusals are constant: a stranger learns neither which tenants there are
+//! nor what was wrong.
+
+mod callback;
+mod gate;
+mod payload;
+mod query;
+mod signature;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tokio::time::Instant;
+use url::Url;
+
+pub use callback::{ReceivedEvent, VerifiedCallback};
+pub use payload::Announced;
+pub use signature::Refusal;
+
+use crate::{
+    clock::Clock,
+    domain::TenantId,
+    inbox::{Inbox, NotStored},
+    metrics::{Metrics, Received},
+    refusals::{Refusals, Refused},
+    settings::{Secret, Settings, UnsignedPings},
+};
+
+/// Where the guide puts callbacks and pings; with a tenant in it, this is what is registered.
+const EVENTS: &str = "/api/talentsoft/v1/events";
+const PINGS: &str = "/api/talentsoft/v1/pingevents";
+const TENANT_EVENTS: &str = "/api/talentsoft/v1/{tenant}/events";
+const TENANT_PINGS: &str = "/api/talentsoft/v1/{tenant}/pingevents";
+/// Seconds after which a sender may try again.
+const RETRY_AFTER: &str = "5";
+
+/// The addresses that a tenant's hooks are registered with.
+pub fn hook_urls(public_url: &Url, tenant: &TenantId) -> (String, String) {
+    let base = public_url.as_str().trim_end_matches('/');
+    let url = |path: &str| format!("{base}{}", path.replace("{tenant}", tenant.as_str()));
+    (url(TENANT_EVENTS), url(TENANT_PINGS))
+}
+
+/// What the gate knows of a tenant.
+#[derive(Debug)]
+struct Known {
+    id: TenantId,
+    client_id: String,
+    secrets: Vec<Secret>,
+}
+
+/// The tenants, as a request names them.
+#[derive(Debug)]
+struct Directory {
+    by_client: HashMap<String, Arc<Known>>,
+    by_name: HashMap<String, Arc<Known>>,
+    /// Checked against when there is no such tenant, so that the work and the answer are the same.
+    nobody: Vec<Secret>,
+}
+
+/// Everything the handlers use.
+#[derive(Clone)]
+pub struct Intake {
+    directory: Arc<Directory>,
+    /// Path of `public_url`, without a slash at its end: signatures cover it.
+    prefix: Arc<str>,
+    limits: Limits,
+    clock: Clock,
+    inbox: Inbox,
+    refusals: Arc<Refusals>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    body: usize,
+    body_timeout: Duration,
+    skew: Duration,
+    unsigned_pings: UnsignedPings,
+}
+
+impl Intake {
+    /// From the settings.
+    pub fn new(
+        settings: &Settings,
+        clock: Clock,
+        inbox: Inbox,
+        refusals: Arc<Refusals>,
+        metrics: Arc<Metrics>,
+    ) -> Intake {
+        let known: Vec<_> = settings
+            .tenants
+            .iter()
+            .map(|(id, tenant)| {
+                let secrets = tenant.secrets().cloned().collect();
+                Arc::new(Known { id: id.clone(), client_id: tenant.client_id.clone(), secrets })
+            })
+            .collect();
+        let nobody = uuid::Uuid::now_v7().simple().to_string();
+        let directory = Directory {
+            by_client: known.iter().map(|known| (known.client_id.clone(), known.clone())).collect(),
+            by_name: known.iter().map(|known| (known.id.to_string(), known.clone())).collect(),
+            nobody: vec![Secret::from(nobody.as_str())],
+        };
+        let prefix = settings.public_url.as_ref().map(|url| url.path().trim_end_matches('/')).unwrap_or_default();
+        let limits = Limits {
+            body: settings.receive.body_limit,
+            body_timeout: settings.receive.body_timeout,
+            skew: settings.receive.clock_skew,
+            unsigned_pings: settings.receive.unsigned_pings,
+        };
+        Intake { directory: Arc::new(directory), prefix: prefix.into(), limits, clock, inbox, refusals, metrics }
+    }
+
+    /// The routes, also under the prefix of `public_url` for proxies that keep it.
+    pub fn router(self) -> Router {
+        let mut router = Router::new();
+        let prefixes =
+            if self.prefix.is_empty() { vec![String::new()] } else { vec![String::new(), self.prefix.to_string()] };
+        for prefix in prefixes {
+            router = router
+                .route(&format!("{prefix}{EVENTS}"), post(callback))
+                .route(&format!("{prefix}{TENANT_EVENTS}"), post(callback))
+                .route(&format!("{prefix}{PINGS}"), get(ping).post(ping))
+                .route(&format!("{prefix}{TENANT_PINGS}"), get(ping).post(ping));
+        }
+        router.method_not_allowed_fallback(wrong_method).with_state(self)
+    }
+
+    fn refuse(&self, refused: Refused, status: StatusCode) -> Response {
+        self.metrics.refusals.get_or_create(&crate::metrics::Refused { reason: refused.reason }).inc();
+        self.refusals.note(refused);
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                (status, [(header::RETRY_AFTER, RETRY_AFTER)], r#"{"status":"unavailable"}"#).into_response()
+            }
+            StatusCode::FORBIDDEN => (status, r#"{"status":"forbidden"}"#).into_response(),
+            _ => status.into_response(),
+        }
+    }
+
+    /// Stores a verified callback and answers.
+    async fn record(&self, callback: VerifiedCallback, refused: Refused) -> Response {
+        let labels: Vec<(TenantId, &'static str)> =
+            callback.events().iter().map(|event| (callback.tenant().clone(), event.metric_label())).collect();
+        let stored = self.inbox.record(callback).await;
+        let outcome = if stored.is_ok() { "stored" } else { "not_stored" };
+        for (tenant, event) in labels {
+            let labels = Received { tenant: tenant.to_string(), event: event.to_owned(), outcome };
+            self.metrics.deliveries.get_or_create(&labels).inc();
+        }
+        match stored {
+            Ok(()) => accepted(),
+            Err(NotStored::Full) => {
+                self.refuse(Refused { reason: "no_room", ..refused }, StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Err(NotStored::Database) => {
+                self.refuse(Refused { reason: "not_committed", ..refused }, StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Err(NotStored::Stopping) => {
+                self.refuse(Refused { reason: "stopping", ..refused }, StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
+    }
+}
+
+fn accepted() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], r#"{"status":"ok"}"#).into_response()
+}
+
+async fn callback(State(intake): State<Intake>, request: Request) -> Response {
+    let began = Instant::now();
+    let answer = match intake.verify(request, gate::Path::Callback).await {
+        Ok((callback, unstored)) => intake.record(callback, unstored).await,
+        Err(answer) => answer,
+    };
+    intake.metrics.accept.observe(began.elapsed().as_secs_f64());
+    answer
+}
+
+async fn ping(State(intake): State<Intake>, request: Request) -> Response {
+    if request.uri().query().is_none_or(|query| !gate::is_signed(query)) {
+        return match intake.limits.unsigned_pings {
+            UnsignedPings::Accept => accepted(),
+            UnsignedPings::Refuse => {
+                intake.refuse(gate::refused(&request, Refusal::MissingSignature.as_str()), StatusCode::FORBIDDEN)
+            }
+        };
+    }
+    match intake.verify(request, gate::Path::Ping).await {
+        Ok((callback, unstored)) => intake.record(callback, unstored).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn wrong_method(State(intake): State<Intake>, path: Option<MatchedPath>, request: Request) -> Response {
+    let mut refused = gate::refused(&request, "method");
+    if let Some(path) = path {
+        refused.path = path.as_str().to_owned();
+    }
+    intake.refuse(refused, StatusCode::METHOD_NOT_ALLOWED)
+}

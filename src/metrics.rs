@@ -1,0 +1,175 @@
+//! Every metric of the service, in one registry that is a value.
+//!
+//! Base units; labels are tenant, kind, event, outcome, stage, class and reason only, and each of them has few values:
+//! nothing that a sender can choose becomes a label.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// Labels of what is received.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Received {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// A known event's name, `ping`, or `other`.
+    pub event: String,
+    /// `stored` or `not_stored`.
+    pub outcome: &'static str,
+}
+
+/// Labels of what is turned away.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Refused {
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Labels of what concerns a tenant's vacancies or candidates.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OfKind {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `vacancy` or `candidate`.
+    pub kind: &'static str,
+}
+
+/// Labels of what became of a subject or a report.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Outcome {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `vacancy` or `candidate`.
+    pub kind: &'static str,
+    /// What became of it.
+    pub outcome: &'static str,
+}
+
+/// Labels of a call to Cegid.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Call {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `token`, `vacancies`, `candidates`, `reports`, `webhooks` or `referentials`.
+    pub stage: &'static str,
+    /// `ok`, or the class of the failure.
+    pub class: &'static str,
+}
+
+/// Labels of the build.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+/// All of them.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the registry holds the sentence of each")]
+pub struct Metrics {
+    registry: Registry,
+    pub deliveries: Family<Received, Counter>,
+    pub refusals: Family<Refused, Counter>,
+    pub accept: Histogram,
+    pub commits: Histogram,
+    pub waiting: Family<OfKind, Gauge>,
+    pub oldest: Family<OfKind, Gauge<f64, AtomicU64>>,
+    pub dead: Family<OfKind, Gauge>,
+    pub documents: Family<OfKind, Gauge>,
+    pub reports_waiting: Family<OfKind, Gauge>,
+    pub settled: Family<Outcome, Counter>,
+    pub freshness: Family<OfKind, Histogram>,
+    pub calls: Family<Call, Counter>,
+    pub reports: Family<Outcome, Counter>,
+    pub load_remaining: Family<OfKind, Gauge>,
+    pub leases: Gauge<i64, AtomicI64>,
+}
+
+fn latency() -> Histogram {
+    Histogram::new(exponential_buckets(0.0005, 2.0, 16))
+}
+
+fn ages() -> Histogram {
+    Histogram::new(exponential_buckets(0.01, 4.0, 12))
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("cegid_indexer"),
+            deliveries: Family::default(),
+            refusals: Family::default(),
+            accept: latency(),
+            commits: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            waiting: Family::default(),
+            oldest: Family::default(),
+            dead: Family::default(),
+            documents: Family::default(),
+            reports_waiting: Family::default(),
+            settled: Family::default(),
+            freshness: Family::new_with_constructor(ages),
+            calls: Family::default(),
+            reports: Family::default(),
+            load_remaining: Family::default(),
+            leases: Gauge::default(),
+        };
+        let build = Family::<Build, Gauge>::default();
+        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+        let registry = &mut metrics.registry;
+        registry.register("build_info", "Version that runs", build);
+        registry.register("deliveries", "Signed events received", metrics.deliveries.clone());
+        registry.register("refusals", "Requests turned away", metrics.refusals.clone());
+        let seconds = || Unit::Seconds;
+        registry.register_with_unit(
+            "accept",
+            "Time from the end of a callback's headers to its answer",
+            seconds(),
+            metrics.accept.clone(),
+        );
+        registry.register("commit_rows", "Deliveries in one commit", metrics.commits.clone());
+        registry.register("subjects_waiting", "Subjects that are not settled", metrics.waiting.clone());
+        registry.register_with_unit(
+            "subject_oldest",
+            "Time that the oldest unsettled subject has waited",
+            seconds(),
+            metrics.oldest.clone(),
+        );
+        registry.register("subjects_dead", "Subjects that were buried", metrics.dead.clone());
+        registry.register("documents", "Documents in the index", metrics.documents.clone());
+        registry.register("reports_waiting", "Outcomes not yet reported", metrics.reports_waiting.clone());
+        registry.register("subjects_settled", "What became of subjects", metrics.settled.clone());
+        registry.register_with_unit(
+            "freshness",
+            "Time from the first unsettled callback of a subject until its document is written",
+            seconds(),
+            metrics.freshness.clone(),
+        );
+        registry.register("cegid_calls", "Calls to Cegid", metrics.calls.clone());
+        registry.register("report_items", "What became of report items", metrics.reports.clone());
+        registry.register(
+            "load_windows_remaining",
+            "Windows of the initial load to be read",
+            metrics.load_remaining.clone(),
+        );
+        registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// The page that Prometheus reads.
+    pub fn page(&self) -> String {
+        let mut page = String::new();
+        // Writing into a String cannot fail.
+        let _infallible = encode(&mut page, &self.registry);
+        page
+    }
+}

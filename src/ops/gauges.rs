@@ -1,0 +1,60 @@
+//! Gauges that are read from the tables: at most every 15 seconds, however often Prometheus asks.
+
+use std::{sync::Arc, time::Duration};
+
+use tracing::warn;
+
+use crate::{
+    clock::Clock,
+    database::Database,
+    domain::Kind,
+    index::documents,
+    lifecycle::Stop,
+    metrics::{Metrics, OfKind},
+    outbox, subjects, sweeps,
+};
+
+const EVERY: Duration = Duration::from_secs(15);
+
+/// Reads them until the stop.
+pub async fn run(database: Database, metrics: Arc<Metrics>, clock: Clock, stop: Stop) {
+    loop {
+        if let Err(error) = read(&database, &metrics, &clock).await {
+            warn!(error = %error, "reading the gauges failed");
+        }
+        tokio::select! {
+            () = stop.draining() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+fn labels(tenant: &str, kind: &str) -> Option<OfKind> {
+    Some(OfKind { tenant: tenant.to_owned(), kind: kind.parse::<Kind>().ok()?.as_str() })
+}
+
+async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Result<()> {
+    let (depths, documents) = (subjects::depths(database).await?, documents::counts(database).await?);
+    let (reports, loads) = (outbox::depths(database).await?, sweeps::loads(database).await?);
+    for depth in &depths {
+        let Some(labels) = labels(&depth.tenant, &depth.kind) else { continue };
+        metrics.waiting.get_or_create(&labels).set(depth.waiting);
+        metrics.dead.get_or_create(&labels).set(depth.dead);
+        let age = depth.oldest.map_or(0.0, |oldest| (clock.now() - oldest).as_seconds_f64().max(0.0));
+        metrics.oldest.get_or_create(&labels).set(age);
+        // What has no row below has none.
+        metrics.documents.get_or_create(&labels).set(0);
+        metrics.reports_waiting.get_or_create(&labels).set(0);
+    }
+    for (tenant, kind, count) in &documents {
+        labels(tenant, kind).map(|labels| metrics.documents.get_or_create(&labels).set(*count));
+    }
+    for (tenant, kind, count) in &reports {
+        labels(tenant, kind).map(|labels| metrics.reports_waiting.get_or_create(&labels).set(*count));
+    }
+    for load in &loads {
+        labels(&load.tenant, &load.kind)
+            .map(|labels| metrics.load_remaining.get_or_create(&labels).set(load.remaining));
+    }
+    Ok(())
+}

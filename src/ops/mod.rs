@@ -1,0 +1,32 @@
+//! The operators' listener: health, metrics, search.
+
+mod gauges;
+mod health;
+
+use std::sync::Arc;
+
+use axum::{Router, http::header, response::IntoResponse, routing::get};
+
+pub use gauges::run as run_gauges;
+pub use health::Health;
+
+use crate::{database::Database, metrics::Metrics};
+
+/// Health for whoever can reach the public listener.
+pub fn public_router(health: Arc<Health>) -> Router {
+    Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(health::ready)).with_state(health)
+}
+
+/// Everything that operators are shown.
+pub fn router(health: Arc<Health>, metrics: Arc<Metrics>, _database: Database) -> Router {
+    public_router(health).route(
+        "/metrics",
+        get(move || {
+            let page = metrics.page();
+            async move {
+                ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], page)
+                    .into_response()
+            }
+        }),
+    )
+}

@@ -1,0 +1,229 @@
+//! Table `report_item`: what is to be told to Cegid about each subject.
+//!
+//! Wanted: the last report that Cegid holds about a subject is its latest outcome; none is forgotten; an older one is
+//! never sent after a newer one. There is one row per subject: a newer outcome overwrites an unsent one, and one loop
+//! per tenant and kind sends them.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::{
+    database::Database,
+    domain::{Kind, TenantId},
+};
+
+/// An outcome to be reported.
+#[derive(Clone)]
+pub struct Noted {
+    /// Vacancy reference or candidate id.
+    pub key: String,
+    /// The id that the report carries.
+    pub report_id: String,
+    /// What is wrong; nothing when it was indexed. No personal data.
+    pub error: Option<String>,
+    /// Creation date of the record, as Cegid wrote it, or now.
+    pub date: String,
+    /// Last update of the record, as Cegid wrote it, or now.
+    pub last_update: String,
+}
+
+/// An item that is to be sent.
+pub struct Item {
+    /// Vacancy reference or candidate id.
+    pub key: String,
+    /// The id that the report carries.
+    pub report_id: String,
+    /// `success` or `error`.
+    pub outcome: String,
+    /// Only with `error`.
+    pub messages: Vec<String>,
+    /// Creation date of the record.
+    pub item_date: String,
+    /// Last update of the record.
+    pub item_update: String,
+    /// The number that is reported once Cegid took it.
+    pub noted: i64,
+    /// Refusals in a row.
+    pub attempts: i32,
+}
+
+/// Notes outcomes under the number of the read that showed them; older than what is noted, they are left out.
+///
+/// # Errors
+/// When the database cannot take them.
+pub async fn note(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    read: i64,
+    now: DateTime<Utc>,
+    items: &[Noted],
+) -> sqlx::Result<()> {
+    if items.is_empty() {
+        return Ok(());
+    }
+    let column = |of: fn(&Noted) -> String| items.iter().map(|item| of(item).replace('\0', "")).collect::<Vec<_>>();
+    let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
+    let ids = column(|item| item.report_id.clone());
+    let errors: Vec<Option<String>> = items.iter().map(|item| item.error.clone()).collect();
+    let dates = column(|item| item.date.clone());
+    let updates = column(|item| item.last_update.clone());
+    sqlx::query!(
+        r#"insert into report_item as held (tenant, kind, key, report_id, outcome, messages, item_date, item_update,
+                                            noted, due_at)
+           select $1, $2, key, report_id, case when error is null then 'success' else 'error' end,
+                  case when error is null then '{}'::text[] else array[error] end, item_date, item_update, $3, $4
+           from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+                as u (key, report_id, error, item_date, item_update)
+           order by key
+           on conflict (tenant, kind, key) do update set
+             report_id = excluded.report_id, outcome = excluded.outcome, messages = excluded.messages,
+             item_date = excluded.item_date, item_update = excluded.item_update, noted = excluded.noted,
+             due_at = excluded.due_at, attempts = 0, last_error = null, dead_at = null
+           where held.noted < excluded.noted"#,
+        tenant.as_str(),
+        kind.as_str(),
+        read,
+        now,
+        &keys as _,
+        &ids,
+        &errors as _,
+        &dates,
+        &updates,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets what was noted about removed subjects: a removal is not reported, and its row names a person.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn forget(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, keys: &[&str]) -> sqlx::Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "delete from report_item where tenant = $1 and kind = $2 and key = any($3)",
+        tenant.as_str(),
+        kind.as_str(),
+        keys as _
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What is to be sent now, longest waiting first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn due(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    most: usize,
+) -> sqlx::Result<Vec<Item>> {
+    sqlx::query_as!(
+        Item,
+        "select key, report_id, outcome, messages, item_date, item_update, noted, attempts
+         from report_item
+         where tenant = $1 and kind = $2 and noted > reported and dead_at is null and due_at <= $3
+         order by due_at
+         limit $4",
+        tenant.as_str(),
+        kind.as_str(),
+        now,
+        most as i64
+    )
+    .fetch_all(database.pool())
+    .await
+}
+
+/// When the next item is due.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn next_due(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "select min(due_at) from report_item
+         where tenant = $1 and kind = $2 and noted > reported and dead_at is null",
+        tenant.as_str(),
+        kind.as_str()
+    )
+    .fetch_one(database.pool())
+    .await
+}
+
+/// Cegid took these: the numbers that were sent are reported. An outcome noted since stays to be sent.
+///
+/// # Errors
+/// When the database cannot take it; the items are then sent again.
+pub async fn reported(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    items: &[&Item],
+) -> sqlx::Result<()> {
+    let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
+    let numbers: Vec<i64> = items.iter().map(|item| item.noted).collect();
+    sqlx::query!(
+        "update report_item r set reported = sent.noted, reported_at = $3, attempts = 0, last_error = null
+         from (select u.noted, held.key from unnest($4::text[], $5::bigint[]) as u (key, noted)
+               join report_item held on held.tenant = $1 and held.kind = $2 and held.key = u.key
+               order by held.key for update of held) as sent
+         where r.tenant = $1 and r.kind = $2 and r.key = sent.key and r.reported < sent.noted",
+        tenant.as_str(),
+        kind.as_str(),
+        now,
+        &keys as _,
+        &numbers
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Cegid refused this item by itself: it is dead unless a newer outcome was noted.
+///
+/// # Errors
+/// When the database cannot take it; the item is then sent again.
+pub async fn refused(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    item: &Item,
+    cause: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update report_item set dead_at = $4, last_error = $5, attempts = attempts + 1
+         where tenant = $1 and kind = $2 and key = $3 and noted = $6",
+        tenant.as_str(),
+        kind.as_str(),
+        item.key,
+        now,
+        cause,
+        item.noted
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Items not yet sent by tenant and kind, for the operators.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn depths(database: &Database) -> sqlx::Result<Vec<(String, String, i64)>> {
+    sqlx::query!(
+        r#"select tenant, kind, count(*) as "count!" from report_item
+           where noted > reported and dead_at is null group by tenant, kind"#
+    )
+    .map(|row| (row.tenant, row.kind, row.count))
+    .fetch_all(database.pool())
+    .await
+}

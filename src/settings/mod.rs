@@ -1,0 +1,328 @@
+//! The settings: `config/default.toml` is the reference, a file and the environment are laid over it.
+//!
+//! To add a setting: write the key with its default and a sentence into `config/default.toml`, and a field of the same
+//! name into the section's struct here. Unknown keys, wrong types and rules across fields are then reported by name.
+
+mod layers;
+mod values;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::domain::TenantId;
+pub use layers::Problem;
+pub use values::Secret;
+
+/// The reference, compiled in.
+pub const DEFAULT: &str = include_str!("../../config/default.toml");
+
+/// Everything that can be set; `config/default.toml` says what each key means.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Settings {
+    #[serde(deserialize_with = "values::optional_url")]
+    pub public_url: Option<Url>,
+    pub receive: Receive,
+    pub ops: Ops,
+    pub database: Database,
+    pub worker: Worker,
+    pub export: Export,
+    pub retention: Retention,
+    pub log: Log,
+    pub shutdown: Shutdown,
+    #[serde(default)]
+    pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
+}
+
+/// `[receive]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Receive {
+    pub bind: SocketAddr,
+    pub body_limit: usize,
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub commit_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub clock_skew: Duration,
+    pub unsigned_pings: UnsignedPings,
+    pub connections: usize,
+    pub waiting_callbacks: usize,
+}
+
+/// What to do with a ping that carries no signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnsignedPings {
+    /// Answer 200 and store nothing.
+    Accept,
+    /// Answer 403.
+    Refuse,
+}
+
+/// `[ops]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Ops {
+    pub bind: SocketAddr,
+}
+
+/// `[database]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Database {
+    pub url: Secret,
+    pub connections: u32,
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub statement_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub lock_timeout: Duration,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Worker {
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    #[serde(with = "humantime_serde")]
+    pub poll_interval: Duration,
+    pub batch_subjects: usize,
+    pub batch_query_bytes: usize,
+    #[serde(with = "humantime_serde")]
+    pub linger: Duration,
+    #[serde(with = "humantime_serde")]
+    pub linger_limit: Duration,
+    #[serde(with = "humantime_serde")]
+    pub linger_repeats_limit: Duration,
+    #[serde(with = "humantime_serde")]
+    pub confirm_after: Duration,
+    #[serde(with = "humantime_serde")]
+    pub retry_first: Duration,
+    #[serde(with = "humantime_serde")]
+    pub retry_limit: Duration,
+    #[serde(with = "humantime_serde")]
+    pub retry_horizon: Duration,
+    pub removals_floor: u32,
+    pub removals_percent: u32,
+}
+
+/// `[export]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Export {
+    pub page_size: usize,
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub read_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub call_timeout: Duration,
+    pub frame_limit: u64,
+    pub frame_in_memory: u64,
+    pub record_limit: u64,
+    pub response_limit: u64,
+}
+
+/// `[retention]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Retention {
+    pub refusals: u32,
+    #[serde(with = "humantime_serde")]
+    pub refusal_counts: Duration,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Shutdown {
+    #[serde(with = "humantime_serde")]
+    pub announce: Duration,
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
+}
+
+/// `[tenants.NAME]` laid over `[tenant_defaults]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Tenant {
+    #[serde(deserialize_with = "values::base_url")]
+    pub base_url: Url,
+    #[serde(deserialize_with = "values::required")]
+    pub client_id: String,
+    pub client_secret: Secret,
+    #[serde(deserialize_with = "values::optional_secret")]
+    pub previous_client_secret: Option<Secret>,
+    pub scope: String,
+    pub hook_scope: String,
+    pub events: Vec<String>,
+    pub live_statuses: Vec<String>,
+    pub report_type_case: ReportTypeCase,
+    pub candidate_report_id: CandidateReportId,
+    pub calls_at_once: usize,
+    #[serde(with = "humantime_serde")]
+    pub load_pause: Duration,
+    #[serde(with = "humantime_serde")]
+    pub load_window: Duration,
+    pub load_windows: u32,
+    pub load_vacancy_filter: String,
+    pub referentials: Vec<String>,
+    pub referential_languages: Vec<i32>,
+    #[serde(with = "humantime_serde")]
+    pub referential_interval: Duration,
+    pub paths: Paths,
+}
+
+impl Tenant {
+    /// The secrets that verify a signature, the current one first.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        std::iter::once(&self.client_secret).chain(self.previous_client_secret.as_ref())
+    }
+}
+
+/// Letters of `reportType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportTypeCase {
+    /// `vacancies`, as the guide writes.
+    Lower,
+    /// `Vacancies`, as running clients send.
+    Capital,
+}
+
+/// Member of `candidateDetail` that identifies a candidate in a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CandidateReportId {
+    /// `id`, as a running client sends.
+    Id,
+    /// `email`, for tenants whose usernames are addresses.
+    Email,
+}
+
+/// `[tenants.NAME.paths]`
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "config/default.toml documents every key")]
+pub struct Paths {
+    pub token: String,
+    pub webhooks: String,
+    pub vacancies: String,
+    pub candidates: String,
+    pub reports: String,
+    pub referentials: String,
+}
+
+impl Settings {
+    /// Reads the reference, the file if one is named, and the environment, and checks everything.
+    ///
+    /// # Errors
+    /// Every problem found, each with the name of its key.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Settings, Vec<Problem>> {
+        let (settings, mut problems) = layers::read(file, environment.into_iter().collect())?;
+        let Some(settings) = settings else {
+            return Err(problems);
+        };
+        settings.check(&mut problems);
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    }
+
+    /// The rules that one field alone cannot break.
+    fn check(&self, problems: &mut Vec<Problem>) {
+        let mut rule = |holds: bool, key: &str, says: &str| {
+            if !holds {
+                problems.push(Problem::new(key, says));
+            }
+        };
+        rule(
+            self.public_url.as_ref().is_none_or(|url| url.query().is_none() && url.fragment().is_none()),
+            "public_url",
+            "must have neither query nor fragment: signatures cover the query, and Cegid adds its own",
+        );
+        rule(
+            self.tenants.is_empty() || self.public_url.is_some(),
+            "public_url",
+            "missing: hooks are registered under it, and signatures cover its path",
+        );
+        let page = 1..=100;
+        rule(
+            page.contains(&self.export.page_size),
+            "export.page_size",
+            "must be from 1 to 100, the most that Cegid answers",
+        );
+        rule(
+            page.contains(&self.worker.batch_subjects),
+            "worker.batch_subjects",
+            "must be from 1 to 100, the most that Cegid answers",
+        );
+        rule(self.worker.batch_query_bytes >= 256, "worker.batch_query_bytes", "must be at least 256");
+        rule(self.worker.lease >= Duration::from_secs(3), "worker.lease", "must be at least 3s");
+        rule(
+            self.worker.retry_first <= self.worker.retry_limit,
+            "worker.retry_first",
+            "must not be longer than worker.retry_limit",
+        );
+        rule(
+            self.worker.linger <= self.worker.linger_limit,
+            "worker.linger",
+            "must not be longer than worker.linger_limit",
+        );
+        rule(self.database.connections >= 2, "database.connections", "must be at least 2");
+        rule(self.receive.body_limit >= 1024, "receive.body_limit", "must be at least 1024");
+        rule(self.receive.connections >= 1, "receive.connections", "must be at least 1");
+        rule(self.receive.waiting_callbacks >= 1, "receive.waiting_callbacks", "must be at least 1");
+        let mut ids = BTreeMap::new();
+        for (id, tenant) in &self.tenants {
+            let key = |member: &str| format!("tenants.{id}.{member}");
+            rule(tenant.calls_at_once >= 1, &key("calls_at_once"), "must be at least 1");
+            rule(!tenant.live_statuses.is_empty(), &key("live_statuses"), "must name at least one status");
+            rule(!tenant.scope.is_empty(), &key("scope"), "must not be empty");
+            rule(!tenant.load_window.is_zero(), &key("load_window"), "must not be zero");
+            rule(
+                tenant.previous_client_secret.as_ref().is_none_or(|old| old.expose() != tenant.client_secret.expose()),
+                &key("previous_client_secret"),
+                "is the same as client_secret: leave it out",
+            );
+            if let Some(other) = ids.insert(&tenant.client_id, id) {
+                rule(
+                    false,
+                    &key("client_id"),
+                    &format!("is also that of tenants.{other}: callbacks could not be told apart"),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

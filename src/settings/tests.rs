@@ -1,0 +1,151 @@
+use std::io::Write;
+
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, value)| (format!("CEGID_INDEXER__{key}"), (*value).to_owned())).collect()
+}
+
+const ACME: [(&str, &str); 5] = [
+    ("DATABASE__URL", "postgres://localhost/cegid"),
+    ("PUBLIC_URL", "https://indexer.example.com/hooks"),
+    ("TENANTS__ACME__BASE_URL", "https://acme.example.com"),
+    ("TENANTS__ACME__CLIENT_ID", "11111111-2222-3333-4444-555555555555"),
+    ("TENANTS__ACME__CLIENT_SECRET", "00123"),
+];
+
+fn keys(problems: &[Problem]) -> Vec<&str> {
+    let mut keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn a_tenant_from_the_environment_has_the_defaults() {
+    let settings = Settings::load(None, environment(&ACME)).unwrap();
+    let tenant = &settings.tenants[&"acme".parse().unwrap()];
+    assert_eq!(tenant.client_secret.expose(), "00123");
+    assert_eq!(tenant.scope, "MatchingIndexation");
+    assert_eq!(tenant.paths.token, "/api/token");
+    assert_eq!(tenant.events.len(), 8);
+}
+
+#[test]
+fn lists_and_numbers_can_come_from_the_environment() {
+    let mut pairs = environment(&ACME);
+    pairs.extend(environment(&[
+        ("TENANTS__ACME__EVENTS", "vacancy_new, vacancy_update"),
+        ("TENANTS__ACME__REFERENTIAL_LANGUAGES", "1036"),
+        ("EXPORT__PAGE_SIZE", "50"),
+    ]));
+    let settings = Settings::load(None, pairs).unwrap();
+    let tenant = &settings.tenants[&"acme".parse().unwrap()];
+    assert_eq!(tenant.events, ["vacancy_new", "vacancy_update"]);
+    assert_eq!(tenant.referential_languages, [1036]);
+    assert_eq!(settings.export.page_size, 50);
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_at_once() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(
+        file,
+        r#"
+        public_url = "indexer.example.com"
+        [receive]
+        bind = "everywhere"
+        body_limit = "much"
+        body_timeout = "soon"
+        colour = "blue"
+        [database]
+        url_file = "/nonexistent/url"
+        [export]
+        page_size = 101
+        [tenants.acme]
+        base_url = "http://acme.example.com"
+        [tenants.ACME-FR]
+        base_url = "https://fr.example.com"
+        client_id = "a"
+        client_secret = "b"
+        [tenants.other]
+        base_url = "https://other.example.com"
+        client_id = "a"
+        client_secret = "b"
+        report_type_case = "upper"
+        [tenants.third]
+        base_url = "https://third.example.com"
+        client_id = "a"
+        client_secret = "b"
+        calls_at_once = 0
+        "#
+    )
+    .unwrap();
+    let problems = Settings::load(Some(file.path()), []).unwrap_err();
+    let expected = [
+        "database.url",
+        "database.url_file",
+        "export.page_size",
+        "public_url",
+        "public_url",
+        "receive.bind",
+        "receive.body_limit",
+        "receive.body_timeout",
+        "receive.colour",
+        "tenants",
+        "tenants.acme.base_url",
+        "tenants.acme.client_id",
+        "tenants.acme.client_secret",
+        "tenants.other.report_type_case",
+        "tenants.third.calls_at_once",
+        "tenants.third.client_id",
+    ];
+    assert_eq!(keys(&problems), expected, "{problems:#?}");
+}
+
+#[test]
+fn a_problem_names_the_environment_variable() {
+    let problems = Settings::load(None, []).unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        "database.url: missing: set it, or the same key with _file (in the environment: CEGID_INDEXER__DATABASE__URL)"
+    );
+}
+
+#[test]
+fn a_secret_file_is_read_without_its_last_newline() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "s3cret ").unwrap();
+    let mut pairs = environment(&ACME);
+    pairs.retain(|(key, _)| !key.ends_with("CLIENT_SECRET"));
+    let path = file.path().to_str().unwrap();
+    pairs.extend(environment(&[("TENANTS__ACME__CLIENT_SECRET_FILE", path)]));
+    let settings = Settings::load(None, pairs).unwrap();
+    assert_eq!(settings.tenants[&"acme".parse().unwrap()].client_secret.expose(), "s3cret ");
+}
+
+#[test]
+fn a_value_and_a_file_for_it_are_one_too_many() {
+    let mut pairs = environment(&ACME);
+    pairs.extend(environment(&[("TENANTS__ACME__CLIENT_SECRET_FILE", "/etc/hostname")]));
+    let problems = Settings::load(None, pairs).unwrap_err();
+    assert_eq!(keys(&problems), ["tenants.acme.client_secret_file"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let problems = Settings::load(Some(Path::new("/nonexistent/cegid.toml")), []).unwrap_err();
+    assert_eq!(problems[0].key, "/nonexistent/cegid.toml");
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let settings = Settings::load(None, environment(&ACME)).unwrap();
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("00123") && !shown.contains("postgres://localhost"));
+}
+
+#[test]
+fn no_tenant_is_no_problem() {
+    let settings = Settings::load(None, environment(&[("DATABASE__URL", "postgres://localhost/cegid")])).unwrap();
+    assert!(settings.tenants.is_empty() && settings.public_url.is_none());
+}

@@ -1,0 +1,266 @@
+//! Table `subject`: the queue, and what became of each vacancy and candidate.
+//!
+//! Wanted: whatever is written about a subject comes from the newest read of it; a subject raised while it was being
+//! read is read again; one that keeps failing is buried with its cause and does not hold up its neighbours; a removed
+//! one comes back only when two reads show it.
+//!
+//! The queue is the set of rows with `wanted > settled` that are not dead. Claiming writes nothing: a tenant is worked
+//! by one replica, under a lease, and one loop per kind. Every write is conditional on the read's number, so that a slow
+//! read changes nothing after a newer one, and happens inside a fenced transaction.
+
+mod settle;
+
+use chrono::{DateTime, Utc};
+
+pub use settle::{Postponed, Settled, Why, postpone, settle};
+
+use crate::{
+    database::Database,
+    domain::{Kind, TenantId},
+};
+
+/// What the index holds of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing yet.
+    Unread,
+    /// A searchable document.
+    Live,
+    /// A document that is not searchable.
+    Hidden,
+    /// Nothing any more: the row is the tombstone.
+    Removed,
+}
+
+impl State {
+    /// As in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Unread => "unread",
+            State::Live => "live",
+            State::Hidden => "hidden",
+            State::Removed => "removed",
+        }
+    }
+
+    fn from_column(text: &str) -> State {
+        match text {
+            "live" => State::Live,
+            "hidden" => State::Hidden,
+            "removed" => State::Removed,
+            _ => State::Unread,
+        }
+    }
+}
+
+/// A subject as it stood when it was claimed.
+#[derive(Clone)]
+pub struct Claimed {
+    /// Vacancy reference or candidate id.
+    pub key: String,
+    /// The request that the read answers.
+    pub wanted: i64,
+    /// What the index holds of it.
+    pub state: State,
+    /// Failed reads in a row.
+    pub attempts: u32,
+    /// When the first of these failed.
+    pub failing_since: Option<DateTime<Utc>>,
+    /// When the first of two absences was read.
+    pub absent_since: Option<DateTime<Utc>>,
+    /// When it was first read as present again after its removal.
+    pub returned_at: Option<DateTime<Utc>>,
+    /// When it went from settled to wanted.
+    pub waiting_since: Option<DateTime<Utc>>,
+}
+
+/// Due subjects, those that never failed first, then by their time.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn claim(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    most: usize,
+) -> sqlx::Result<Vec<Claimed>> {
+    sqlx::query!(
+        "select key, wanted, state, attempts, failing_since, absent_since, returned_at, waiting_since
+         from subject
+         where tenant = $1 and kind = $2 and wanted > settled and dead_at is null and due_at <= $3
+         order by attempts > 0, due_at
+         limit $4",
+        tenant.as_str(),
+        kind.as_str(),
+        now,
+        most as i64
+    )
+    .map(|row| Claimed {
+        key: row.key,
+        wanted: row.wanted,
+        state: State::from_column(&row.state),
+        attempts: row.attempts.unsigned_abs(),
+        failing_since: row.failing_since,
+        absent_since: row.absent_since,
+        returned_at: row.returned_at,
+        waiting_since: row.waiting_since,
+    })
+    .fetch_all(database.pool())
+    .await
+}
+
+/// When the next subject is due.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn next_due(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "select min(due_at) from subject
+         where tenant = $1 and kind = $2 and wanted > settled and dead_at is null",
+        tenant.as_str(),
+        kind.as_str()
+    )
+    .fetch_one(database.pool())
+    .await
+}
+
+/// Draws a read number; a read that begins after it has seen every change whose delivery has a lower id.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn draw(database: &Database) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"select nextval('request_number') as "number!""#).fetch_one(database.pool()).await
+}
+
+/// What the index holds of these keys; keys that it does not know are left out.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn states(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    keys: &[String],
+) -> sqlx::Result<Vec<(String, State)>> {
+    sqlx::query!(
+        "select key, state from subject where tenant = $1 and kind = $2 and key = any($3)",
+        tenant.as_str(),
+        kind.as_str(),
+        keys
+    )
+    .map(|row| (row.key, State::from_column(&row.state)))
+    .fetch_all(database.pool())
+    .await
+}
+
+/// A subject that is in the index and can be asked for with others, other than these: an answer that does not show it proves no absence.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn control(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    other_than: &[String],
+) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "select key from subject
+         where tenant = $1 and kind = $2 and state in ('live', 'hidden') and absent_since is null and key <> all($3)
+           and key !~ '[,|:]'
+         limit 1",
+        tenant.as_str(),
+        kind.as_str(),
+        other_than
+    )
+    .fetch_optional(database.pool())
+    .await
+}
+
+/// How many more removals by absence the bulk guard lets through now: at most `floor` or `percent` of what is indexed,
+/// whichever is more, in 24 hours.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn removals_left(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    (floor, percent): (u32, u32),
+) -> sqlx::Result<usize> {
+    let row = sqlx::query!(
+        r#"select
+             (select count(*) from subject where tenant = $1 and kind = $2 and removed_cause = 'absence'
+                and removed_at > $3) as "removed!",
+             (select count(*) from subject where tenant = $1 and kind = $2 and state in ('live', 'hidden')) as "held!""#,
+        tenant.as_str(),
+        kind.as_str(),
+        now - chrono::TimeDelta::hours(24)
+    )
+    .fetch_one(database.pool())
+    .await?;
+    let share = (row.held + row.removed) * i64::from(percent) / 100;
+    let left = share.max(i64::from(floor)) - row.removed;
+    Ok(usize::try_from(left).unwrap_or(0))
+}
+
+/// Asks for a refresh of one subject.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn want(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    key: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into subject (tenant, kind, key, wanted, due_at, waiting_since)
+         values ($1, $2, $3, nextval('request_number'), $4, $4)
+         on conflict (tenant, kind, key) do update set
+           wanted = greatest(subject.wanted, excluded.wanted), due_at = $4,
+           waiting_since = coalesce(subject.waiting_since, $4),
+           attempts = 0, failing_since = null, dead_at = null",
+        tenant.as_str(),
+        kind.as_str(),
+        key,
+        now
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
+/// Unsettled, oldest wait and buried, for the operators.
+#[derive(Debug, Clone)]
+pub struct Depth {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `vacancy` or `candidate`.
+    pub kind: String,
+    /// Subjects that are not settled.
+    pub waiting: i64,
+    /// When the oldest of these began to wait.
+    pub oldest: Option<DateTime<Utc>>,
+    /// Subjects that were buried.
+    pub dead: i64,
+}
+
+/// The queue by tenant and kind.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn depths(database: &Database) -> sqlx::Result<Vec<Depth>> {
+    sqlx::query_as!(
+        Depth,
+        r#"select tenant, kind,
+             count(*) filter (where wanted > settled and dead_at is null) as "waiting!",
+             min(waiting_since) filter (where wanted > settled and dead_at is null) as oldest,
+             count(*) filter (where dead_at is not null) as "dead!"
+           from subject group by tenant, kind"#
+    )
+    .fetch_all(database.pool())
+    .await
+}

@@ -1,0 +1,159 @@
+//! The two writes: settled by a read, or put off.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::State;
+use crate::domain::{Kind, TenantId};
+
+/// What a read showed of one subject.
+#[derive(Debug)]
+pub struct Settled<'a> {
+    /// Vacancy reference or candidate id.
+    pub key: &'a str,
+    /// What the index holds of it from now on.
+    pub state: State,
+    /// Why it was removed, with [`State::Removed`] only.
+    pub removed: Option<&'static str>,
+}
+
+/// Settles subjects at the read's number, in key order. A subject that a newer read has settled is left alone.
+///
+/// Returns the keys that were settled. A subject raised by a later request stays wanted and is due at once.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn settle(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    read: i64,
+    now: DateTime<Utc>,
+    subjects: &[Settled<'_>],
+) -> sqlx::Result<Vec<String>> {
+    if subjects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<&str> = subjects.iter().map(|subject| subject.key).collect();
+    let states: Vec<&str> = subjects.iter().map(|subject| subject.state.as_str()).collect();
+    let causes: Vec<Option<&str>> = subjects.iter().map(|subject| subject.removed).collect();
+    sqlx::query_scalar!(
+        r#"insert into subject as held (tenant, kind, key, wanted, settled, state, due_at, removed_at, removed_cause)
+           select $1, $2, key, $3, $3, state, $4, case when cause is not null then $4::timestamptz end, cause
+           from unnest($5::text[], $6::text[], $7::text[]) as read (key, state, cause)
+           order by key
+           on conflict (tenant, kind, key) do update set
+             settled = $3,
+             wanted = greatest(held.wanted, $3),
+             state = excluded.state,
+             due_at = $4,
+             waiting_since = case when held.wanted > $3 then $4::timestamptz end,
+             attempts = 0, failing_since = null, last_error = null, dead_at = null,
+             absent_since = null, returned_at = null,
+             removed_at = case when excluded.removed_at is not null then coalesce(held.removed_at, excluded.removed_at) end,
+             removed_cause = case when excluded.removed_cause is not null
+                                  then coalesce(held.removed_cause, excluded.removed_cause) end
+           where held.settled < $3
+           returning key"#,
+        tenant.as_str(),
+        kind.as_str(),
+        read,
+        now,
+        &keys as _,
+        &states as _,
+        &causes as _,
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// Why a subject is not settled by a read.
+#[derive(Debug, Clone)]
+pub enum Why {
+    /// It was not there; a second read after this time decides.
+    Absent,
+    /// It was removed and is there again; a second read after this time decides.
+    Returned,
+    /// Its removal waits for the bulk guard.
+    Held,
+    /// The read failed.
+    Failed(String),
+    /// It failed for the last time; wanted at this value it is buried, raised since it is tried again.
+    Buried {
+        /// The request that the read answered.
+        wanted: i64,
+        /// What the last read said.
+        cause: String,
+    },
+    /// A record that a sweep found for a removed subject: it is to be read by itself.
+    Asked,
+}
+
+/// A subject that stays unsettled.
+#[derive(Debug, Clone)]
+pub struct Postponed {
+    /// Vacancy reference or candidate id.
+    pub key: String,
+    /// When it is to be read again.
+    pub due_at: DateTime<Utc>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Puts subjects off. One that a newer read has settled is left alone. Returns the keys that were buried.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn postpone(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    read: i64,
+    now: DateTime<Utc>,
+    subjects: &[Postponed],
+) -> sqlx::Result<Vec<String>> {
+    let mut buried = Vec::new();
+    // Few at a time, and never on the path of a burst: one statement each, in key order.
+    let mut ordered: Vec<&Postponed> = subjects.iter().collect();
+    ordered.sort_by(|a, b| a.key.cmp(&b.key));
+    for subject in ordered {
+        let (absent, returned) = (matches!(subject.why, Why::Absent), matches!(subject.why, Why::Returned));
+        let (failed, bury_at) = match &subject.why {
+            Why::Failed(cause) => (Some(cause.as_str()), None),
+            Why::Buried { wanted, cause } => (Some(cause.as_str()), Some(*wanted)),
+            Why::Absent | Why::Returned | Why::Held | Why::Asked => (None, None),
+        };
+        let asked = matches!(subject.why, Why::Asked);
+        let dead = sqlx::query_scalar!(
+            r#"update subject set
+                 wanted = case when $11 then greatest(wanted, $4) else wanted end,
+                 waiting_since = coalesce(waiting_since, $5),
+                 due_at = $6,
+                 absent_since = case when $7 then coalesce(absent_since, $5) when $8 then null else absent_since end,
+                 returned_at = case when $8 then coalesce(returned_at, $5) when $7 then null else returned_at end,
+                 attempts = case when $9::text is null then 0 else attempts + 1 end,
+                 failing_since = case when $9::text is null then null else coalesce(failing_since, $5) end,
+                 last_error = $9,
+                 dead_at = case when wanted <= $10 then $5::timestamptz end
+               where tenant = $1 and kind = $2 and key = $3 and settled < $4
+               returning dead_at is not null as "dead!""#,
+            tenant.as_str(),
+            kind.as_str(),
+            subject.key,
+            read,
+            now,
+            subject.due_at,
+            absent,
+            returned,
+            failed,
+            bury_at,
+            asked,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        if dead == Some(true) {
+            buried.push(subject.key.clone());
+        }
+    }
+    Ok(buried)
+}

@@ -1,0 +1,35 @@
+//! Log lines: text on a terminal, JSON otherwise.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::settings::{Log, LogFormat};
+
+/// The filter cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("reading log.level: {0}")]
+pub struct BadFilter(#[from] tracing_subscriber::filter::ParseError);
+
+/// Starts logging to the standard error stream, so that the standard output is a command's own.
+///
+/// # Errors
+/// When `log.level` is not a filter.
+pub fn start(settings: &Log) -> Result<(), BadFilter> {
+    // sqlx logs slow statements with their text, hyper and reqwest log addresses with their query.
+    let quiet = "sqlx=error,hyper=warn,hyper_util=warn,reqwest=warn";
+    let filter = EnvFilter::try_new(format!("{quiet},{}", settings.level))?;
+    let json = match settings.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !stderr().is_terminal(),
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    // A second start in one process, as in tests, keeps the first.
+    let _already = if json {
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(stderr)).try_init()
+    } else {
+        registry.with(fmt::layer().with_target(false).with_writer(stderr)).try_init()
+    };
+    Ok(())
+}

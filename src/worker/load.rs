@@ -1,0 +1,196 @@
+//! The initial load: on the first start for a tenant, everything, the newest first.
+//!
+//! Pages carry whole records, so they settle subjects directly, under the number drawn before the page was asked for:
+//! a slow page changes nothing after a newer refresh. The next page is under way while one is settled. A restart goes on
+//! behind the last settled page; the page in between is read again.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::{
+    Context,
+    settlement::{NotWritten, Settlement, Written},
+};
+use crate::{
+    cegid::{CallError, Class, Page, Query, Stage},
+    domain::Kind,
+    metrics::Outcome,
+    subjects::{self, Postponed, State, Why},
+    sweeps::{self, Progress, Window},
+};
+
+/// Before a window that Cegid will not answer is tried again.
+const REFUSED: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// Loads one kind, unless that was done before.
+pub(super) async fn run(context: Arc<Context>, kind: Kind) {
+    let load = Loader { context, kind };
+    let context = &load.context;
+    let windows = sweeps::windows(context.now(), context.settings.load_window, context.settings.load_windows);
+    while let Err(error) = sweeps::plan_initial(context.database(), &context.tenant, kind, &windows).await {
+        context.after_failure("planning the initial load", &error).await;
+        if context.stop.asked() {
+            return;
+        }
+    }
+    while !context.stop.asked() {
+        match sweeps::next_window(context.database(), &context.tenant, kind).await {
+            Ok(None) => break,
+            Ok(Some(window)) => load.window(window).await,
+            Err(error) => context.after_failure("reading the initial load's progress", &error).await,
+        }
+    }
+    // The stage stays until the worker ends.
+    context.stop.draining().await;
+}
+
+struct Loader {
+    context: Arc<Context>,
+    kind: Kind,
+}
+
+/// A page, and the number drawn before it was asked for.
+struct Read {
+    read: i64,
+    page: Page,
+}
+
+impl Loader {
+    /// Reads a window to its end, as far as nothing fails; what is left is begun again by the caller.
+    async fn window(&self, window: Window) {
+        let mut offset = window.next_offset;
+        let Some(mut current) = self.page(&window, offset).await else { return };
+        loop {
+            let frames = i32::try_from(current.page.frames()).unwrap_or(i32::MAX);
+            let finished = frames == 0 && current.page.cut.is_none();
+            let progress = Progress {
+                next_offset: offset + frames,
+                records: current.page.records.len() as i64,
+                broken: current.page.broken.len() as i64,
+                finished,
+            };
+            offset += frames;
+            let (settled, next) = if finished || self.context.stop.asked() {
+                (self.settle(current).await, None)
+            } else {
+                tokio::join!(self.settle(current), self.page(&window, offset))
+            };
+            let settled = match settled {
+                Ok(()) => {
+                    let (context, position) = (&self.context, window.position);
+                    sweeps::advance(context.database(), &context.tenant, self.kind, position, context.now(), progress)
+                        .await
+                }
+                Err(NotWritten::Database(error)) => Err(error),
+                Err(NotWritten::LeaseLost) => return self.context.stop.draining().await,
+            };
+            if let Err(error) = settled {
+                return self.context.after_failure("settling a page of the initial load", &error).await;
+            }
+            if finished {
+                info!(
+                    tenant = %self.context.tenant, kind = %self.kind, window = window.position, items = offset,
+                    "a window of the initial load is done"
+                );
+            }
+            match next {
+                Some(page) => current = page,
+                None => return,
+            }
+            self.context.pause(self.context.settings.load_pause).await;
+        }
+    }
+
+    async fn page(&self, window: &Window, offset: i32) -> Option<Read> {
+        let context = &self.context;
+        let also = if self.kind == Kind::Vacancy { context.settings.load_vacancy_filter.as_str() } else { "" };
+        let size = context.shared.settings.export.page_size;
+        let query = Query::window(self.kind, window.since, window.until, also, offset.unsigned_abs() as usize, size);
+        let stage = if self.kind == Kind::Vacancy { Stage::Vacancies } else { Stage::Candidates };
+        let place = context.pace.export(stage).await;
+        context.certain().await;
+        let read = match subjects::draw(context.database()).await {
+            Ok(read) => read,
+            Err(error) => {
+                context.after_failure("drawing a read number", &error).await;
+                return None;
+            }
+        };
+        let answer = context.client.export(&query).await;
+        drop(place);
+        match answer {
+            Ok(page) => {
+                match &page.cut {
+                    Some(cut) => _ = context.pace.failed(stage, cut),
+                    None => _ = context.pace.succeeded(stage),
+                }
+                Some(Read { read, page })
+            }
+            Err(error) => {
+                self.failed(stage, &error).await;
+                None
+            }
+        }
+    }
+
+    async fn failed(&self, stage: Stage, error: &CallError) {
+        self.context.pace.failed(stage, error);
+        if error.class == Class::Query {
+            warn!(
+                tenant = %self.context.tenant, kind = %self.kind, error = %error,
+                "Cegid does not answer the initial load's query: is tenants.*.load_vacancy_filter right?"
+            );
+            self.context.pause(REFUSED).await;
+        }
+    }
+
+    async fn settle(&self, read: Read) -> Result<(), NotWritten> {
+        let context = &self.context;
+        let keys: Vec<String> = read.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let known = subjects::states(context.database(), &context.tenant, self.kind, &keys).await?;
+        let removed = |key: &str| known.iter().any(|(known, state)| known == key && *state == State::Removed);
+        let mut settlement = Settlement::new(self.kind, read.read);
+        let mut seen = std::collections::HashSet::new();
+        for record in read.page.records {
+            let key = record.subject.key();
+            // A list over moving data can show a record twice.
+            if !seen.insert(key.to_owned()) {
+                continue;
+            }
+            if record.document.anonymised {
+                settlement.removed.push((key.to_owned(), "anonymised"));
+            } else if removed(key) {
+                let due_at = context.now();
+                settlement.postponed.push(Postponed { key: key.to_owned(), due_at, why: Why::Asked });
+            } else {
+                let noted = context.noted(&record.document);
+                settlement.indexed.push((record.document, noted));
+            }
+        }
+        let asked = !settlement.postponed.is_empty();
+        let written = settlement.write(context.database(), &context.lease, context.now()).await?;
+        for (key, cause) in &written.unstorable {
+            // Read again by itself, so that it takes the way of every record that cannot be indexed.
+            subjects::want(context.database(), &context.tenant, self.kind, key, context.now()).await?;
+            warn!(tenant = %context.tenant, kind = %self.kind, cause, "a record of the initial load cannot be stored");
+        }
+        if asked || !written.unstorable.is_empty() {
+            context.queues[self.kind as usize].wake();
+        }
+        self.count(&written);
+        Ok(())
+    }
+
+    fn count(&self, written: &Written) {
+        let context = &self.context;
+        let labels = Outcome { tenant: context.tenant.to_string(), kind: self.kind.as_str(), outcome: "loaded" };
+        context.shared.metrics.settled.get_or_create(&labels).inc_by(written.indexed as u64);
+        if written.indexed > 0 {
+            context.noted[self.kind as usize].notify_one();
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! One worker per tenant joins the stages; it runs on the replica that holds the tenant's lease.
+//!
+//! Stages: [`refresh`] (one loop per kind), [`report`] (one loop per kind), [`hooks`], [`load`] (one per kind) and
+//! [`referentials`]. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
+//! it and the worker begins again; other tenants do not notice. When the lease is lost everything under way is dropped:
+//! its writes would be refused by the fence.
+
+mod hooks;
+mod linger;
+mod load;
+mod pace;
+mod referentials;
+mod refresh;
+mod report;
+mod retry;
+mod settlement;
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use tokio::{sync::Notify, task::JoinSet};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use crate::{
+    arrivals::{Arrivals, Queue},
+    cegid::Client,
+    clock::Clock,
+    database::Database,
+    domain::{Document, Kind, TenantId},
+    lifecycle::Stop,
+    metrics::Metrics,
+    outbox::Noted,
+    settings::{CandidateReportId, Settings, Tenant},
+    tenancy::Lease,
+};
+use pace::Pace;
+
+/// Before a worker that failed begins again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the workers of all tenants share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The way to PostgreSQL.
+    pub database: Database,
+    /// The one clock.
+    pub clock: Clock,
+    /// Everything that can be set.
+    pub settings: Arc<Settings>,
+    /// What was committed lately.
+    pub arrivals: Arc<Arrivals>,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
+    /// This replica.
+    pub replica: Uuid,
+    /// The HTTP client that all tenants share.
+    pub http: reqwest::Client,
+}
+
+/// What the stages of one tenant share while its lease is held.
+pub(crate) struct Context {
+    shared: Shared,
+    tenant: TenantId,
+    settings: Arc<Tenant>,
+    lease: Lease,
+    client: Client,
+    pace: Pace,
+    queues: [Arc<Queue>; 2],
+    /// Something was noted that is to be reported.
+    noted: [Notify; 2],
+    stop: Stop,
+}
+
+/// Works a tenant whenever its lease can be had, until the stop.
+pub async fn run(shared: Shared, tenant: TenantId, stop: Stop) {
+    let Some(settings) = shared.settings.tenants.get(&tenant).cloned() else { return };
+    let length = shared.settings.worker.lease;
+    while !stop.asked() {
+        match Lease::acquire(&shared.database, &shared.clock, &tenant, shared.replica, length).await {
+            Ok(Some(lease)) => {
+                info!(%tenant, "working the tenant");
+                shared.metrics.leases.inc();
+                work(&shared, &tenant, &settings, lease, &stop).await;
+                shared.metrics.leases.dec();
+            }
+            Ok(None) => {}
+            Err(error) => warn!(%tenant, error = %error, "taking the tenant's lease failed"),
+        }
+        tokio::select! {
+            () = stop.draining() => return,
+            () = shared.clock.sleep(length / 3) => {}
+            // A turned clock stands still; a database that comes back does not wait for it.
+            () = tokio::time::sleep(length / 3) => {}
+        }
+    }
+}
+
+async fn work(shared: &Shared, tenant: &TenantId, settings: &Arc<Tenant>, lease: Lease, stop: &Stop) {
+    let queue = |kind| shared.arrivals.queue(tenant, kind).unwrap_or_default();
+    let client = Client::new(
+        tenant.clone(),
+        settings.clone(),
+        shared.http.clone(),
+        shared.settings.export.clone(),
+        shared.clock.clone(),
+        shared.metrics.clone(),
+    );
+    let context = Arc::new(Context {
+        shared: shared.clone(),
+        tenant: tenant.clone(),
+        settings: settings.clone(),
+        lease,
+        client,
+        pace: Pace::new(tenant.clone(), shared.clock.clone(), settings.calls_at_once),
+        queues: [queue(Kind::Vacancy), queue(Kind::Candidate)],
+        noted: Default::default(),
+        stop: stop.part(),
+    });
+    let mut stages = JoinSet::new();
+    for kind in Kind::ALL {
+        stages.spawn(refresh::run(context.clone(), kind));
+        stages.spawn(report::run(context.clone(), kind));
+        stages.spawn(load::run(context.clone(), kind));
+    }
+    stages.spawn(hooks::run(context.clone()));
+    stages.spawn(referentials::run(context.clone()));
+    let lost = tokio::select! {
+        () = keep(&context) => true,
+        failed = ended(&mut stages) => {
+            if let Some(failed) = failed {
+                error!(%tenant, error = %failed, "a stage of the tenant's worker failed: beginning again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            false
+        }
+    };
+    context.stop.abort();
+    stages.shutdown().await;
+    if lost {
+        warn!(%tenant, "the tenant's lease was lost to another replica: what was under way is dropped");
+    } else if let Err(error) = context.lease.release(&shared.database).await {
+        warn!(%tenant, error = %error, "giving up the tenant's lease failed: it runs out by itself");
+    }
+}
+
+/// Ends when every stage has ended after a stop, or when one has failed.
+async fn ended(stages: &mut JoinSet<()>) -> Option<tokio::task::JoinError> {
+    while let Some(ended) = stages.join_next().await {
+        if let Err(error) = ended {
+            return Some(error);
+        }
+    }
+    None
+}
+
+/// Renews the lease; ends when it is another's.
+async fn keep(context: &Context) {
+    let length = context.shared.settings.worker.lease;
+    loop {
+        tokio::select! {
+            () = context.shared.clock.sleep(length / 3) => {}
+            // Asked more often than it must be while a turned clock stands still.
+            () = tokio::time::sleep(length / 3) => {}
+        }
+        match context.lease.renew(&context.shared.database, length).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => warn!(tenant = %context.tenant, error = %error, "renewing the tenant's lease failed"),
+        }
+    }
+}
+
+impl Context {
+    fn now(&self) -> DateTime<Utc> {
+        self.shared.clock.now()
+    }
+
+    fn database(&self) -> &Database {
+        &self.shared.database
+    }
+
+    /// Waits until the lease is certain, after a pause of ours or of the database. If it is lost, the worker ends.
+    async fn certain(&self) {
+        while !self.lease.holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits so long, or until the worker drains.
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = self.shared.clock.sleep(time) => {}
+            () = self.stop.draining() => {}
+        }
+    }
+
+    /// Waits a moment after the database failed: by the machine's clock, since a turned one may stand still.
+    async fn after_failure(&self, doing: &str, error: &(dyn std::error::Error + Sync)) {
+        warn!(tenant = %self.tenant, error = %error, "{doing} failed: trying again");
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = self.stop.draining() => {}
+        }
+    }
+
+    /// What is reported about a record that is indexed.
+    fn noted(&self, document: &Document) -> Noted {
+        let now = || self.now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let key = document.key().to_owned();
+        let report_id = match (document.kind(), self.settings.candidate_report_id) {
+            (Kind::Candidate, CandidateReportId::Email) => document.member("email").unwrap_or_else(|| key.clone()),
+            _ => key.clone(),
+        };
+        Noted {
+            key,
+            report_id,
+            error: None,
+            date: document.created.clone().unwrap_or_else(now),
+            last_update: document.modified.clone().unwrap_or_else(now),
+        }
+    }
+
+    /// What is reported about a record that was given up.
+    fn given_up(&self, key: &str, cause: &str) -> Noted {
+        let now = self.now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        Noted {
+            key: key.to_owned(),
+            report_id: key.to_owned(),
+            error: Some(cause.to_owned()),
+            date: now.clone(),
+            last_update: now,
+        }
+    }
+}

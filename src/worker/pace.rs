@@ -1,0 +1,187 @@
+//! When a tenant may be called: pauses, and how many calls are under way.
+//!
+//! Plain state of the replica that works the tenant. One policy per class of failure; `cegid::error` has the table.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::{info, warn};
+
+use crate::{
+    cegid::{CallError, Class, Stage},
+    clock::Clock,
+    domain::TenantId,
+};
+
+/// Pause after the first transient failure of a stage; it doubles with each.
+const FIRST: Duration = Duration::from_secs(1);
+/// Longest pause of a stage, and the pace of probes where credentials or rights are refused.
+const PROBE: Duration = Duration::from_secs(300);
+/// Pause of a throttled tenant whose answer does not say how long.
+const THROTTLED: Duration = Duration::from_secs(60);
+/// Refusals of the credentials before only probes are sent.
+const REFUSALS: u32 = 3;
+
+#[derive(Debug, Default)]
+struct State {
+    /// Of the whole tenant.
+    until: Option<DateTime<Utc>>,
+    credentials_refused: u32,
+    stages: [StageState; 6],
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct StageState {
+    until: Option<DateTime<Utc>>,
+    failures: u32,
+}
+
+/// The pace of one tenant.
+#[derive(Debug)]
+pub struct Pace {
+    tenant: TenantId,
+    clock: Clock,
+    state: Mutex<State>,
+    exports: Semaphore,
+}
+
+impl Pace {
+    /// Nothing is paused; so many exports may be under way at once.
+    pub fn new(tenant: TenantId, clock: Clock, exports: usize) -> Pace {
+        Pace { tenant, clock, state: Mutex::default(), exports: Semaphore::new(exports) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the stage may be called.
+    pub async fn ready(&self, stage: Stage) {
+        loop {
+            let until = {
+                let state = self.state();
+                state.until.max(state.stages[stage as usize].until)
+            };
+            match until.filter(|until| *until > self.clock.now()) {
+                Some(until) => self.clock.sleep_until(until).await,
+                None => return,
+            }
+        }
+    }
+
+    /// Waits until an export may be called, and holds its place while it is under way.
+    pub async fn export(&self, stage: Stage) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        let place = self.exports.acquire().await.ok();
+        self.ready(stage).await;
+        place
+    }
+
+    /// The call succeeded. Returns whether the stage had failed before.
+    pub fn succeeded(&self, stage: Stage) -> bool {
+        let mut state = self.state();
+        if state.credentials_refused >= REFUSALS {
+            info!(tenant = %self.tenant, "Cegid accepts the credentials again");
+        }
+        state.credentials_refused = 0;
+        let stage = &mut state.stages[stage as usize];
+        stage.until = None;
+        std::mem::take(&mut stage.failures) > 0
+    }
+
+    /// The call failed: pauses what its class says. Returns the failures of the stage in a row.
+    pub fn failed(&self, stage: Stage, error: &CallError) -> u32 {
+        let now = self.clock.now();
+        let mut state = self.state();
+        match error.class {
+            Class::Throttled => {
+                let pause = error.retry_after.unwrap_or(THROTTLED);
+                state.until = state.until.max(Some(now + pause));
+                info!(tenant = %self.tenant, seconds = pause.as_secs(), "Cegid asks for a pause");
+                return state.stages[stage as usize].failures;
+            }
+            Class::Credentials => {
+                state.credentials_refused += 1;
+                let refused = state.credentials_refused;
+                let pause = if refused < REFUSALS { FIRST } else { PROBE };
+                state.until = state.until.max(Some(now + pause));
+                if refused == REFUSALS {
+                    warn!(
+                        tenant = %self.tenant, error = %error,
+                        "Cegid refuses the credentials: ask the tenant's administrator whether the client secret was \
+                         changed or the application disabled; callbacks are stored, and a probe goes out every 5 minutes"
+                    );
+                }
+            }
+            Class::Forbidden => {
+                state.stages[stage as usize].until = Some(now + PROBE);
+                warn!(
+                    tenant = %self.tenant, stage = stage.as_str(),
+                    "Cegid forbids this: ask the tenant's administrator for the right; it is tried again every 5 minutes"
+                );
+            }
+            Class::Transient | Class::Unexpected => {
+                let failures = state.stages[stage as usize].failures;
+                let pause = FIRST.saturating_mul(1 << failures.min(16)).min(PROBE);
+                state.stages[stage as usize].until = Some(now + pause);
+                warn!(tenant = %self.tenant, stage = stage.as_str(), error = %error, pause = pause.as_secs(), "Cegid is not well");
+            }
+            // What was asked is wrong, not Cegid.
+            Class::Query => {}
+        }
+        let failures = &mut state.stages[stage as usize].failures;
+        *failures += 1;
+        *failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(class: Class, retry_after: Option<u64>) -> CallError {
+        CallError { retry_after: retry_after.map(Duration::from_secs), ..CallError::new(Stage::Vacancies, class, "x") }
+    }
+
+    fn pause(errors: &[CallError], stage: Stage) -> i64 {
+        let clock = Clock::turned(DateTime::UNIX_EPOCH);
+        let pace = Pace::new("acme".parse().unwrap(), clock, 1);
+        for error in errors {
+            pace.failed(Stage::Vacancies, error);
+        }
+        let state = pace.state();
+        state.until.max(state.stages[stage as usize].until).map_or(0, |until| until.timestamp())
+    }
+
+    #[test]
+    fn transient_failures_pause_their_stage_longer_each_time() {
+        let transient = || error(Class::Transient, None);
+        assert_eq!(pause(&[transient()], Stage::Vacancies), 1);
+        assert_eq!(pause(&[transient(), transient(), transient()], Stage::Vacancies), 4);
+        assert_eq!(pause(&std::array::from_fn::<_, 40, _>(|_| transient()), Stage::Vacancies), 300);
+        assert_eq!(pause(&[transient()], Stage::Reports), 0);
+    }
+
+    #[test]
+    fn throttling_pauses_the_tenant_as_long_as_asked() {
+        assert_eq!(pause(&[error(Class::Throttled, Some(7))], Stage::Reports), 7);
+        assert_eq!(pause(&[error(Class::Throttled, None)], Stage::Reports), 60);
+    }
+
+    #[test]
+    fn refused_credentials_are_probed_slowly_after_three() {
+        let refused = || error(Class::Credentials, None);
+        assert_eq!(pause(&[refused(), refused()], Stage::Reports), 1);
+        assert_eq!(pause(&[refused(), refused(), refused()], Stage::Reports), 300);
+    }
+
+    #[test]
+    fn a_missing_right_pauses_its_stage_only() {
+        assert_eq!(pause(&[error(Class::Forbidden, None)], Stage::Vacancies), 300);
+        assert_eq!(pause(&[error(Class::Forbidden, None)], Stage::Reports), 0);
+    }
+}

@@ -1,0 +1,101 @@
+//! Reads the referentials of the settings with their translations, throttled, beside everything else.
+
+use std::{sync::Arc, time::Duration};
+
+use tracing::{info, warn};
+
+use super::Context;
+use crate::{
+    cegid::{CallError, Class, ReferentialItem, ReferentialList, Stage},
+    index::referentials,
+};
+
+/// Between two calls: a list has many translations, and nothing waits for them.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether a list is due.
+const LOOK: Duration = Duration::from_secs(300);
+
+pub(super) async fn run(context: Arc<Context>) {
+    while !context.stop.asked() {
+        if let Err(error) = refresh(&context).await {
+            context.after_failure("refreshing the referentials", &error).await;
+        }
+        context.pause(LOOK).await;
+    }
+}
+
+async fn refresh(context: &Context) -> sqlx::Result<()> {
+    let read_at = referentials::read_at(context.database(), &context.tenant).await?;
+    let interval = context.settings.referential_interval;
+    for category in &context.settings.referentials {
+        if read_at.get(category).is_some_and(|at| *at + interval > context.now()) {
+            continue;
+        }
+        let (database, tenant) = (context.database(), &context.tenant);
+        match read(context, category).await {
+            Some(Ok(ReferentialList::Items(items))) => {
+                referentials::replace(database, tenant, category, &items, context.now()).await?;
+                info!(%tenant, category, items = items.len(), "referential read");
+            }
+            Some(Ok(ReferentialList::Unknown)) => {
+                warn!(%tenant, category, "the tenant has no referential of this name: check tenants.*.referentials");
+                referentials::refused(database, tenant, category, "unknown name", context.now()).await?;
+            }
+            Some(Err(error)) => {
+                warn!(%tenant, category, error = %error, "Cegid does not give this referential");
+                referentials::refused(database, tenant, category, &error.to_string(), context.now()).await?;
+            }
+            // A stop, or Cegid is away: the next look finds it due.
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// The list with its translations; none when it is to be tried again later.
+async fn read(context: &Context, category: &str) -> Option<Result<ReferentialList, CallError>> {
+    let list = call(context, || context.client.referential(category)).await?;
+    let Ok(ReferentialList::Items(mut items)) = list else { return Some(list) };
+    for item in &mut items {
+        if let Err(error) = translate(context, category, item).await? {
+            return Some(Err(error));
+        }
+    }
+    Some(Ok(ReferentialList::Items(items)))
+}
+
+async fn translate(context: &Context, category: &str, item: &mut ReferentialItem) -> Option<Result<(), CallError>> {
+    for lcid in &context.settings.referential_languages {
+        match call(context, || context.client.translation(category, &item.id, *lcid)).await? {
+            Ok(Some(label)) => _ = item.labels.insert(*lcid, label),
+            Ok(None) => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    Some(Ok(()))
+}
+
+/// One call at its pace, again while Cegid is not well; none when the worker drains. An error is a refusal.
+async fn call<T, F>(context: &Context, call: impl Fn() -> F) -> Option<Result<T, CallError>>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    loop {
+        tokio::select! {
+            () = context.pace.ready(Stage::Referentials) => {}
+            () = context.stop.draining() => return None,
+        }
+        context.certain().await;
+        match call().await {
+            Ok(answer) => {
+                context.pace.succeeded(Stage::Referentials);
+                tokio::time::sleep(PAUSE).await;
+                return Some(Ok(answer));
+            }
+            Err(error) if matches!(error.class, Class::Query | Class::Unexpected | Class::Forbidden) => {
+                return Some(Err(error));
+            }
+            Err(error) => _ = context.pace.failed(Stage::Referentials, &error),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The one path that refreshes a subject, whoever asked for it.
+//!
+//! Due subjects of one kind are claimed together and asked for in one export call; what the call shows is settled in
+//! one transaction. What is missing from the answer is judged by [`super::refresh::judge`]'s rules: an absence counts
+//! only from an answer read to its clean end, and removes nothing before a second one has confirmed it.
+
+mod judge;
+
+use std::{sync::Arc, time::Duration};
+
+use tracing::{debug, warn};
+
+use super::{Context, linger::linger, settlement::NotWritten};
+use crate::{
+    cegid::{CallError, Class, Query, Stage, encoded_length, is_awkward},
+    domain::Kind,
+    metrics::{OfKind, Outcome},
+    subjects::{self, Claimed, Postponed, Why},
+};
+use judge::Judgement;
+
+/// Bytes of the query that are not keys.
+const QUERY_REST: usize = 80;
+
+/// Refreshes subjects of one kind until the worker drains.
+pub(super) async fn run(context: Arc<Context>, kind: Kind) {
+    let refresher = Refresher { context, kind };
+    let most = refresher.context.shared.settings.worker.batch_subjects;
+    // Halved while calls fail, so that a subject that provokes the failure is found; doubled while they succeed.
+    let mut limit = most;
+    while !refresher.context.stop.asked() {
+        refresher.gather().await;
+        let claimed = subjects::claim(
+            refresher.context.database(),
+            &refresher.context.tenant,
+            kind,
+            refresher.context.now(),
+            most,
+        );
+        match claimed.await {
+            Ok(claimed) if claimed.is_empty() => refresher.wait().await,
+            Ok(claimed) => {
+                let batch = refresher.batch(claimed, limit);
+                let size = batch.len();
+                limit = if refresher.refresh(batch).await { (limit * 2).min(most) } else { (size / 2).max(1) };
+            }
+            Err(error) => refresher.context.after_failure("claiming subjects", &error).await,
+        }
+    }
+}
+
+struct Refresher {
+    context: Arc<Context>,
+    kind: Kind,
+}
+
+/// Whether to go on after a part of a batch.
+enum Part {
+    Done,
+    /// To be asked for again, in smaller parts.
+    Again(Vec<Vec<Claimed>>),
+    /// Cegid, or the database, is not well.
+    Failed,
+}
+
+impl Refresher {
+    fn stage(&self) -> Stage {
+        match self.kind {
+            Kind::Vacancy => Stage::Vacancies,
+            Kind::Candidate => Stage::Candidates,
+        }
+    }
+
+    /// Waits while a burst goes on, and takes it.
+    async fn gather(&self) {
+        let queue = &self.context.queues[self.kind as usize];
+        while let Some(burst) = queue.burst(self.context.now()) {
+            let wait = linger(&burst, &self.context.shared.settings.worker);
+            if wait.is_zero() || self.context.stop.asked() {
+                break;
+            }
+            self.context.pause(wait).await;
+        }
+        queue.take();
+    }
+
+    /// Waits until something may be due.
+    async fn wait(&self) {
+        let context = &self.context;
+        let poll = context.shared.settings.worker.poll_interval;
+        let due = match subjects::next_due(context.database(), &context.tenant, self.kind).await {
+            Ok(due) => due.unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC),
+            Err(error) => return context.after_failure("reading the queue", &error).await,
+        };
+        tokio::select! {
+            () = context.queues[self.kind as usize].arrived() => {}
+            () = context.shared.clock.sleep_until(due.min(context.now() + poll)) => {}
+            () = context.stop.draining() => {}
+        }
+    }
+
+    /// What is asked for in one call: one that failed before, or whose key has no place in a list, alone.
+    fn batch(&self, claimed: Vec<Claimed>, limit: usize) -> Vec<Claimed> {
+        let alone = |subject: &Claimed| subject.attempts > 0 || is_awkward(&subject.key);
+        if claimed.first().is_some_and(alone) {
+            return claimed.into_iter().take(1).collect();
+        }
+        let mut left = self.context.shared.settings.worker.batch_query_bytes.saturating_sub(QUERY_REST);
+        let mut batch = Vec::new();
+        for subject in claimed.into_iter().filter(|subject| !alone(subject)).take(limit) {
+            let length = encoded_length(&subject.key);
+            if length > left && !batch.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(length);
+            batch.push(subject);
+        }
+        batch
+    }
+
+    /// Refreshes a batch; false when a call or the database failed.
+    async fn refresh(&self, batch: Vec<Claimed>) -> bool {
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            match self.part(&part).await {
+                Part::Done => {}
+                Part::Again(smaller) => parts.extend(smaller),
+                Part::Failed => return false,
+            }
+        }
+        true
+    }
+
+    async fn part(&self, part: &[Claimed]) -> Part {
+        let context = &self.context;
+        let mut keys: Vec<String> = part.iter().map(|subject| subject.key.clone()).collect();
+        let confirms = part.iter().any(|subject| judge::needs_control(subject));
+        let control = if confirms {
+            match subjects::control(context.database(), &context.tenant, self.kind, &keys).await {
+                Ok(control) => control,
+                Err(error) => {
+                    context.after_failure("choosing a control", &error).await;
+                    return Part::Failed;
+                }
+            }
+        } else {
+            None
+        };
+        keys.extend(control.clone());
+        let place = context.pace.export(self.stage()).await;
+        context.certain().await;
+        let read = match subjects::draw(context.database()).await {
+            Ok(read) => read,
+            Err(error) => {
+                context.after_failure("drawing a read number", &error).await;
+                return Part::Failed;
+            }
+        };
+        let began = context.now();
+        let answer = context.client.export(&Query::keys(self.kind, &keys)).await;
+        drop(place);
+        let page = match answer {
+            Ok(page) => page,
+            Err(error) => return self.failed(part, read, &error).await,
+        };
+        if let Some(cut) = &page.cut {
+            context.pace.failed(self.stage(), cut);
+        } else {
+            context.pace.succeeded(self.stage());
+        }
+        debug!(tenant = %context.tenant, kind = %self.kind, asked = part.len(), records = page.records.len(), "read");
+        let mut judgement = Judgement::new(self, part, read, began);
+        let left = judgement.judge(page, control.as_deref());
+        if let Err(error) = judgement.find_awkward().await {
+            return self.failed(part, read, &error).await;
+        }
+        match self.settle(judgement).await {
+            Ok(()) => split(left),
+            Err(NotWritten::LeaseLost) => {
+                // The worker is about to be ended.
+                context.stop.draining().await;
+                Part::Failed
+            }
+            Err(NotWritten::Database(error)) => {
+                context.after_failure("settling", &error).await;
+                Part::Failed
+            }
+        }
+    }
+
+    /// A call failed as a whole.
+    async fn failed(&self, part: &[Claimed], read: i64, error: &CallError) -> Part {
+        let context = &self.context;
+        match error.class {
+            Class::Query if part.len() > 1 => {
+                debug!(tenant = %context.tenant, error = %error, "asking for fewer subjects at once");
+                return split(part.to_vec());
+            }
+            // Nothing is wrong with the subjects.
+            Class::Throttled | Class::Credentials | Class::Forbidden => {
+                context.pace.failed(self.stage(), error);
+                return Part::Failed;
+            }
+            Class::Query => {}
+            Class::Transient | Class::Unexpected => {
+                context.pace.failed(self.stage(), error);
+                if part.len() > 1 {
+                    return Part::Failed;
+                }
+            }
+        }
+        let mut judgement = Judgement::new(self, part, read, context.now());
+        for subject in part {
+            judgement.fail(subject, &error.to_string());
+        }
+        match self.settle(judgement).await {
+            Ok(()) if error.class == Class::Query => Part::Done,
+            Ok(()) => Part::Failed,
+            Err(error) => {
+                context.after_failure("settling", &error).await;
+                Part::Failed
+            }
+        }
+    }
+
+    async fn settle(&self, judgement: Judgement<'_>) -> Result<(), NotWritten> {
+        let context = &self.context;
+        let (mut settlement, waited) = (judgement.settlement, judgement.waited);
+        let removals = settlement.removed.iter().filter(|(_, cause)| *cause == judge::ABSENCE).count();
+        if removals > 0 {
+            let worker = &context.shared.settings.worker;
+            let guard = (worker.removals_floor, worker.removals_percent);
+            let left =
+                subjects::removals_left(context.database(), &context.tenant, self.kind, context.now(), guard).await?;
+            self.hold(&mut settlement.removed, &mut settlement.postponed, left);
+        }
+        let (part, read) = (judgement.part, settlement.read);
+        let written = settlement.write(context.database(), &context.lease, context.now()).await?;
+        self.count(&written, &waited);
+        if written.indexed + written.buried > 0 {
+            context.noted[self.kind as usize].notify_one();
+        }
+        if written.unstorable.is_empty() {
+            return Ok(());
+        }
+        let mut refused = Judgement::new(self, part, read, context.now());
+        for (key, cause) in &written.unstorable {
+            if let Some(subject) = part.iter().find(|subject| subject.key == *key) {
+                refused.fail(subject, cause);
+            }
+        }
+        refused.settlement.write(context.database(), &context.lease, context.now()).await?;
+        Ok(())
+    }
+
+    /// Holds back removals by absence beyond what the bulk guard lets through.
+    fn hold(&self, removed: &mut Vec<(String, &'static str)>, postponed: &mut Vec<Postponed>, mut left: usize) {
+        let due_at = self.context.now() + Duration::from_secs(3600);
+        let before = postponed.len();
+        removed.retain(|(key, cause)| {
+            if *cause != judge::ABSENCE || left > 0 {
+                left -= usize::from(*cause == judge::ABSENCE);
+                return true;
+            }
+            postponed.push(Postponed { key: key.clone(), due_at, why: Why::Held });
+            false
+        });
+        if postponed.len() > before {
+            warn!(
+                tenant = %self.context.tenant, kind = %self.kind, held = postponed.len() - before,
+                "removals by absence are held back: more than the guard lets through in 24 h have vanished; check the \
+                 count in Cegid"
+            );
+        }
+    }
+
+    fn count(&self, written: &super::settlement::Written, waited: &[f64]) {
+        let metrics = &self.context.shared.metrics;
+        let (tenant, kind) = (self.context.tenant.to_string(), self.kind.as_str());
+        for (outcome, count) in [
+            ("indexed", written.indexed),
+            ("removed", written.removed),
+            ("buried", written.buried),
+            ("superseded", written.superseded),
+        ] {
+            if count > 0 {
+                metrics.settled.get_or_create(&Outcome { tenant: tenant.clone(), kind, outcome }).inc_by(count as u64);
+            }
+        }
+        let freshness = metrics.freshness.get_or_create(&OfKind { tenant, kind });
+        waited.iter().for_each(|seconds| freshness.observe(*seconds));
+    }
+}
+
+/// Two halves, so that what is in the way is found in few calls.
+fn split(mut subjects: Vec<Claimed>) -> Part {
+    match subjects.len() {
+        0 => Part::Done,
+        1 => Part::Again(vec![subjects]),
+        length => {
+            let half = subjects.split_off(length / 2);
+            Part::Again(vec![half, subjects])
+        }
+    }
+}

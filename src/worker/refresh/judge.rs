@@ -1,0 +1,173 @@
+//! What an answer says about each subject that was asked for.
+//!
+//! | the answer | the subject | what follows |
+//! |---|---|---|
+//! | shows it | was not removed | indexed; hidden when its status is not live |
+//! | shows it, anonymised | any | removed |
+//! | shows it | was removed | a second read after the confirming delay brings it back |
+//! | ends cleanly without it | never indexed | settled after a second such answer: it may not be exported yet |
+//! | ends cleanly without it | indexed | a second read after the confirming delay; removed when that one lacks it too and shows the control |
+//! | is cut, or holds a broken frame | is missing | asked for again with fewer neighbours; alone, it has failed |
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use super::{super::retry::Curve, super::settlement::Settlement, Refresher};
+use crate::{
+    cegid::{CallError, Page, Query, is_awkward},
+    domain::Record,
+    subjects::{Claimed, Postponed, State, Why},
+};
+
+/// Removed because two reads did not show it.
+pub(super) const ABSENCE: &str = "absence";
+/// Removed because Cegid has anonymised the person.
+const ANONYMISED: &str = "anonymised";
+/// Pages of a window that are searched for a key that cannot be asked for.
+const AWKWARD_PAGES: usize = 20;
+/// Zones and seconds of update dates are not known well: the window begins so much before the callback.
+const AWKWARD_OVERLAP: chrono::TimeDelta = chrono::TimeDelta::days(1);
+
+/// Whether the subject would be removed if this read does not show it: the read must then ask for a control too.
+pub(super) fn needs_control(subject: &Claimed) -> bool {
+    subject.absent_since.is_some() && matches!(subject.state, State::Live | State::Hidden)
+}
+
+pub(super) struct Judgement<'a> {
+    refresher: &'a Refresher,
+    pub(super) part: &'a [Claimed],
+    pub(super) settlement: Settlement,
+    /// Seconds that the indexed subjects had waited.
+    pub(super) waited: Vec<f64>,
+    began: DateTime<Utc>,
+    awkward: Vec<&'a Claimed>,
+}
+
+impl<'a> Judgement<'a> {
+    pub(super) fn new(refresher: &'a Refresher, part: &'a [Claimed], read: i64, began: DateTime<Utc>) -> Self {
+        let settlement = Settlement::new(refresher.kind, read);
+        Judgement { refresher, part, settlement, waited: Vec::new(), began, awkward: Vec::new() }
+    }
+
+    /// Judges every subject of the part; gives those that are to be asked for again.
+    pub(super) fn judge(&mut self, page: Page, control: Option<&str>) -> Vec<Claimed> {
+        let Page { records, broken, cut } = page;
+        let mut found: HashMap<String, Record> =
+            records.into_iter().map(|record| (record.subject.key().to_owned(), record)).collect();
+        let control_seen = control.is_some_and(|key| found.contains_key(key));
+        let part = self.part;
+        let mut again = Vec::new();
+        for subject in part {
+            match found.remove(&subject.key) {
+                Some(record) => self.found(subject, record),
+                None => match (&cut, broken.first()) {
+                    (Some(cut), _) if part.len() == 1 => self.fail(subject, &cut.to_string()),
+                    (None, Some(broken)) if part.len() == 1 => self.fail(subject, &broken.cause),
+                    (Some(_), _) | (_, Some(_)) => again.push(subject.clone()),
+                    (None, None) if is_awkward(&subject.key) => self.awkward.push(subject),
+                    (None, None) => self.absent(subject, control_seen),
+                },
+            }
+        }
+        again
+    }
+
+    /// A key with a comma, a bar or a colon cannot be asked for: it is searched among what changed since its callback.
+    pub(super) async fn find_awkward(&mut self) -> Result<(), CallError> {
+        let context = &self.refresher.context;
+        let limit = context.shared.settings.export.page_size;
+        for subject in std::mem::take(&mut self.awkward) {
+            let since = subject.waiting_since.unwrap_or(self.began) - AWKWARD_OVERLAP;
+            let (mut offset, mut record) = (0, None);
+            for _ in 0..AWKWARD_PAGES {
+                let _place = context.pace.export(self.refresher.stage()).await;
+                let query = Query::window(self.refresher.kind, Some(since), None, "", offset, limit);
+                let page = context.client.export(&query).await?;
+                offset += page.frames();
+                let ended = page.frames() == 0 || page.cut.is_some();
+                record = page.records.into_iter().find(|record| record.subject.key() == subject.key);
+                if ended || record.is_some() {
+                    break;
+                }
+            }
+            match record {
+                Some(record) => self.found(subject, record),
+                None => self.fail(
+                    subject,
+                    "its key holds a comma, a bar or a colon, for which Cegid's filter has no escape, and what changed \
+                     lately does not show it",
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, subject: &Claimed, record: Record) {
+        let context = &self.refresher.context;
+        let confirm = context.shared.settings.worker.confirm_after;
+        if record.document.anonymised {
+            self.settlement.removed.push((subject.key.clone(), ANONYMISED));
+            return;
+        }
+        if subject.state == State::Removed {
+            let since = subject.returned_at.unwrap_or(self.began);
+            if subject.returned_at.is_none() || self.began < since + confirm {
+                let due_at = since + confirm;
+                self.settlement.postponed.push(Postponed { key: subject.key.clone(), due_at, why: Why::Returned });
+                return;
+            }
+        }
+        if let Some(since) = subject.waiting_since {
+            self.waited.push((context.now() - since).to_std().unwrap_or_default().as_secs_f64());
+        }
+        let noted = context.noted(&record.document);
+        self.settlement.indexed.push((record.document, noted));
+    }
+
+    fn absent(&mut self, subject: &Claimed, control_seen: bool) {
+        let confirm = self.refresher.context.shared.settings.worker.confirm_after;
+        let key = subject.key.clone();
+        if subject.state == State::Removed {
+            self.settlement.unchanged.push((key, State::Removed));
+            return;
+        }
+        let since = subject.absent_since.unwrap_or(self.began);
+        let confirmed = subject.absent_since.is_some() && self.began >= since + confirm;
+        match subject.state {
+            State::Unread if confirmed => self.settlement.unchanged.push((key, State::Unread)),
+            State::Live | State::Hidden if confirmed && control_seen => self.settlement.removed.push((key, ABSENCE)),
+            _ => {
+                // An answer without the control proves nothing: the same again later.
+                let due_at = if confirmed { self.began + confirm } else { since + confirm };
+                self.settlement.postponed.push(Postponed { key, due_at, why: Why::Absent });
+            }
+        }
+    }
+
+    /// The read of this subject failed: again later, or buried and reported when it kept failing.
+    pub(super) fn fail(&mut self, subject: &Claimed, cause: &str) {
+        let context = &self.refresher.context;
+        let worker = &context.shared.settings.worker;
+        let curve = Curve { first: worker.retry_first, limit: worker.retry_limit, horizon: worker.retry_horizon };
+        let now = context.now();
+        let since = subject.failing_since.unwrap_or(now);
+        let (key, cause) = (subject.key.clone(), cause.to_owned());
+        match curve.again(subject.attempts + 1, since, now, jitter(&subject.key, subject.attempts)) {
+            Some(due_at) => self.settlement.postponed.push(Postponed { key, due_at, why: Why::Failed(cause) }),
+            None => {
+                self.settlement.failed.push(context.given_up(&key, &cause));
+                let why = Why::Buried { wanted: subject.wanted, cause };
+                self.settlement.postponed.push(Postponed { key, due_at: now + worker.retry_first, why });
+            }
+        }
+    }
+}
+
+/// From 0 to 1; the same for the same failure of the same subject, so that a test can foresee it.
+fn jitter(key: &str, attempts: u32) -> f64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (key, attempts).hash(&mut hasher);
+    f64::from((hasher.finish() & 0xffff) as u16) / f64::from(u16::MAX)
+}
