@@ -91,7 +91,7 @@ fn everything_that_is_wrong_is_reported_at_once() {
         "receive.body_limit",
         "receive.body_timeout",
         "receive.colour",
-        "tenants",
+        "tenants.ACME-FR",
         "tenants.acme.base_url",
         "tenants.acme.client_id",
         "tenants.acme.client_secret",
