@@ -22,16 +22,25 @@ pub struct Window {
     pub next_offset: i32,
 }
 
+/// Update dates from `since`, included, to `until`, not included; open-ended when none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Start.
+    pub since: Option<DateTime<Utc>>,
+    /// End.
+    pub until: Option<DateTime<Utc>>,
+}
+
 /// The windows of an initial load: the newest open towards now, the last towards the beginning.
-pub fn windows(now: DateTime<Utc>, width: Duration, count: u32) -> Vec<(Option<DateTime<Utc>>, Option<DateTime<Utc>>)> {
+pub fn windows(now: DateTime<Utc>, width: Duration, count: u32) -> Vec<Bounds> {
     let mut windows = Vec::new();
     let mut until = None;
     for nth in 1..=count {
         let since = now - width * nth;
-        windows.push((Some(since), until));
+        windows.push(Bounds { since: Some(since), until });
         until = Some(since);
     }
-    windows.push((None, until));
+    windows.push(Bounds { since: None, until });
     windows
 }
 
@@ -39,14 +48,9 @@ pub fn windows(now: DateTime<Utc>, width: Duration, count: u32) -> Vec<(Option<D
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn plan_initial(
-    database: &Database,
-    tenant: &TenantId,
-    kind: Kind,
-    windows: &[(Option<DateTime<Utc>>, Option<DateTime<Utc>>)],
-) -> sqlx::Result<()> {
-    let since: Vec<Option<DateTime<Utc>>> = windows.iter().map(|window| window.0).collect();
-    let until: Vec<Option<DateTime<Utc>>> = windows.iter().map(|window| window.1).collect();
+pub async fn plan_initial(database: &Database, tenant: &TenantId, kind: Kind, windows: &[Bounds]) -> sqlx::Result<()> {
+    let since: Vec<Option<DateTime<Utc>>> = windows.iter().map(|window| window.since).collect();
+    let until: Vec<Option<DateTime<Utc>>> = windows.iter().map(|window| window.until).collect();
     sqlx::query!(
         "insert into sweep (tenant, kind, use, position, since, until)
          select $1, $2, 'initial', (w.position - 1)::integer, w.since, w.until
@@ -163,8 +167,8 @@ mod tests {
         let now = DateTime::from_timestamp(1_789_000_000, 0).unwrap();
         let windows = windows(now, Duration::from_secs(90 * 86400), 2);
         assert_eq!(windows.len(), 3);
-        assert_eq!(windows[0].1, None);
-        assert_eq!(windows[2].0, None);
-        assert!(windows.windows(2).all(|pair| pair[0].0 == pair[1].1));
+        assert_eq!(windows[0].until, None);
+        assert_eq!(windows[2].since, None);
+        assert!(windows.windows(2).all(|pair| pair[0].since == pair[1].until));
     }
 }

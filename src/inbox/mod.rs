@@ -145,14 +145,15 @@ impl Writer {
     async fn store(&mut self, batch: &[Waiting]) -> Vec<Result<(), NotStored>> {
         let callbacks: Vec<&VerifiedCallback> = batch.iter().map(|waiting| &waiting.callback).collect();
         let mut stored = vec![Err(NotStored::Database); batch.len()];
-        // Halves still to be stored: a range, begun again in two when its data are refused.
-        let mut parts = vec![0..batch.len()];
-        while let Some(part) = parts.pop() {
+        // What is still to be stored, from and to; stored in two halves when its data are refused.
+        let mut parts = vec![(0, batch.len())];
+        while let Some((from, to)) = parts.pop() {
+            let part = from..to;
             match self.append(&callbacks[part.clone()], false).await {
                 Ok(()) => stored[part].fill(Ok(())),
                 Err(Failure::Data) if part.len() > 1 => {
-                    let middle = part.start + part.len() / 2;
-                    parts.extend([middle..part.end, part.start..middle]);
+                    let middle = from + part.len() / 2;
+                    parts.extend([(middle, to), (from, middle)]);
                 }
                 Err(Failure::Data) => {
                     warn!("a callback's data cannot be stored: keeping it without its subject");

@@ -108,12 +108,16 @@ impl Intake {
             (Some(_), None) => Err(Refusal::UnknownTenant),
         };
         let request = signature::Request { method: method.as_str(), path: &public_path, headers, body };
-        let secrets = known.as_ref().map_or(&self.directory.nobody, |known| &known.secrets);
-        let verdict = signature::verify(&request, &query, secrets, self.clock.now(), self.limits.skew);
-        match (known, verdict) {
-            (Ok(known), Ok(_)) => Ok(known.id.clone()),
-            (Ok(known), Err(refusal)) => Err((refusal, Some(known.id.clone()))),
-            (Err(refusal), _) => Err((refusal, client.map(|known| known.id.clone()))),
+        let (now, skew) = (self.clock.now(), self.limits.skew);
+        match known {
+            Ok(known) => match signature::verify(&request, &query, &known.secrets, now, skew) {
+                Ok(_) => Ok(known.id.clone()),
+                Err(refusal) => Err((refusal, Some(known.id.clone()))),
+            },
+            Err(refusal) => {
+                signature::refuse_unknown(&request, &query, now, skew);
+                Err((refusal, client.map(|known| known.id.clone())))
+            }
         }
     }
 

@@ -55,17 +55,14 @@ pub fn hook_urls(public_url: &Url, tenant: &TenantId) -> (String, String) {
 #[derive(Debug)]
 struct Known {
     id: TenantId,
-    client_id: String,
     secrets: Vec<Secret>,
 }
 
 /// The tenants, as a request names them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Directory {
     by_client: HashMap<String, Arc<Known>>,
     by_name: HashMap<String, Arc<Known>>,
-    /// Checked against when there is no such tenant, so that the work and the answer are the same.
-    nobody: Vec<Secret>,
 }
 
 /// Everything the handlers use.
@@ -98,20 +95,12 @@ impl Intake {
         refusals: Arc<Refusals>,
         metrics: Arc<Metrics>,
     ) -> Intake {
-        let known: Vec<_> = settings
-            .tenants
-            .iter()
-            .map(|(id, tenant)| {
-                let secrets = tenant.secrets().cloned().collect();
-                Arc::new(Known { id: id.clone(), client_id: tenant.client_id.clone(), secrets })
-            })
-            .collect();
-        let nobody = uuid::Uuid::now_v7().simple().to_string();
-        let directory = Directory {
-            by_client: known.iter().map(|known| (known.client_id.clone(), known.clone())).collect(),
-            by_name: known.iter().map(|known| (known.id.to_string(), known.clone())).collect(),
-            nobody: vec![Secret::from(nobody.as_str())],
-        };
+        let mut directory = Directory::default();
+        for (id, tenant) in &settings.tenants {
+            let known = Arc::new(Known { id: id.clone(), secrets: tenant.secrets().cloned().collect() });
+            directory.by_client.insert(tenant.client_id.clone(), known.clone());
+            directory.by_name.insert(id.to_string(), known);
+        }
         let prefix = settings.public_url.as_ref().map(|url| url.path().trim_end_matches('/')).unwrap_or_default();
         let limits = Limits {
             body: settings.receive.body_limit,

@@ -134,7 +134,7 @@ impl Refresher {
     async fn part(&self, part: &[Claimed]) -> Part {
         let context = &self.context;
         let mut keys: Vec<String> = part.iter().map(|subject| subject.key.clone()).collect();
-        let confirms = part.iter().any(|subject| judge::needs_control(subject));
+        let confirms = part.iter().any(judge::needs_control);
         let control = if confirms {
             match subjects::control(context.database(), &context.tenant, self.kind, &keys).await {
                 Ok(control) => control,
@@ -175,7 +175,7 @@ impl Refresher {
             return self.failed(part, read, &error).await;
         }
         match self.settle(judgement).await {
-            Ok(()) => split(left),
+            Ok(()) => halves(left),
             Err(NotWritten::LeaseLost) => {
                 // The worker is about to be ended.
                 context.stop.draining().await;
@@ -194,7 +194,7 @@ impl Refresher {
         match error.class {
             Class::Query if part.len() > 1 => {
                 debug!(tenant = %context.tenant, error = %error, "asking for fewer subjects at once");
-                return split(part.to_vec());
+                return halves(part.to_vec());
             }
             // Nothing is wrong with the subjects.
             Class::Throttled | Class::Credentials | Class::Forbidden => {
@@ -293,7 +293,7 @@ impl Refresher {
 }
 
 /// Two halves, so that what is in the way is found in few calls.
-fn split(mut subjects: Vec<Claimed>) -> Part {
+fn halves(mut subjects: Vec<Claimed>) -> Part {
     match subjects.len() {
         0 => Part::Done,
         1 => Part::Again(vec![subjects]),
