@@ -54,8 +54,7 @@ pub async fn write(
            from unnest($5::text[], $6::boolean[], $7::text[], $8::integer[], $9::text[], $10::text[], $11::text[],
                        $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[])
                 as u (key, searchable, title, language, status, created, modified, coded, raw, config, a, b, c)
-           left join subject s on s.tenant = $1 and s.kind = $2 and s.key = u.key
-           where s.settled is null or s.settled < $3
+           where coalesce((select s.settled from subject s where s.tenant = $1 and s.kind = $2 and s.key = u.key), 0) < $3
            order by u.key
            on conflict (tenant, kind, key) do update set
              read_number = excluded.read_number, searchable = excluded.searchable, title = excluded.title,
