@@ -151,6 +151,9 @@ impl Decoder {
 
     /// A record that cannot be read costs itself only, even where reading it hits a bug of ours.
     fn one(&self, frame: Frame) -> Result<Record, Broken> {
+        if let Frame::Oversize { bytes } = frame {
+            return Err(Broken { cause: format!("its frame of {bytes} bytes is over export.frame_limit") });
+        }
         let read = AssertUnwindSafe(|| {
             let unpacked = unpack(self.kind, frame, &self.limits, false).map_err(|error| error.to_string())?;
             read_record(self.kind, &unpacked.detail, &self.live).map_err(|error| error.to_string())
