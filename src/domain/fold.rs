@@ -81,6 +81,7 @@ impl Folding<'_> {
             self.push_word(name);
             return length;
         }
+        let before = self.out.len();
         self.space();
         let start = self.out.len();
         if word.is_ascii() {
@@ -93,7 +94,7 @@ impl Folding<'_> {
         }
         let folded = &self.out[start..];
         if folded.is_empty() || (folded.len() <= LONGEST_STOP && FOLDED_STOPS.contains(&folded)) {
-            self.out.truncate(start);
+            self.out.truncate(before);
         }
         word.len()
     }
@@ -128,8 +129,9 @@ fn is_net(rest: &str) -> bool {
 }
 
 fn starts_word(bytes: &[u8], at: usize) -> bool {
-    let after_space = at == 0 || bytes[at - 1].is_ascii_whitespace();
-    after_space && bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphanumeric() || !b.is_ascii() || *b == b'"')
+    let after_space = bytes[..at].iter().rev().find(|b| **b != b'-').is_none_or(u8::is_ascii_whitespace);
+    after_space
+        && bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphanumeric() || !b.is_ascii() || matches!(b, b'"' | b'.'))
 }
 
 /// Appends one character in lower case, without marks, and with its ligatures and its other letters taken apart.
