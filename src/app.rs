@@ -6,7 +6,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, runtime::Handle, task::JoinSet};
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -61,6 +61,7 @@ pub struct App {
     writer: Writer,
     intake: Intake,
     refusals: Arc<Refusals>,
+    work_on: Option<Handle>,
 }
 
 async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
@@ -91,7 +92,14 @@ impl App {
         );
         let intake = Intake::new(&settings, clock.clone(), inbox, refusals.clone(), metrics.clone());
         let shared = Shared { database, clock, settings, arrivals, metrics, replica: Uuid::now_v7(), http };
-        Ok(App { public, operators, shared, writer, intake, refusals })
+        Ok(App { public, operators, shared, writer, intake, refusals, work_on: None })
+    }
+
+    /// Runs the workers on another runtime, so that receiving does not wait behind them.
+    #[must_use]
+    pub fn work_on(mut self, runtime: Handle) -> App {
+        self.work_on = Some(runtime);
+        self
     }
 
     /// Where Cegid calls.
@@ -115,7 +123,7 @@ impl App {
     /// # Errors
     /// When a task died; the others were drained.
     pub async fn run(self, stop: Stop) -> Result<(), TaskDied> {
-        let App { public, operators, shared, writer, intake, refusals } = self;
+        let App { public, operators, shared, writer, intake, refusals, work_on } = self;
         let settings = shared.settings.clone();
         if settings.tenants.is_empty() {
             warn!(
@@ -137,7 +145,8 @@ impl App {
         tasks.spawn("inbox", writer.run(stop.clone()));
         let (database, retention, stopping) = (shared.database.clone(), settings.retention.clone(), stop.clone());
         tasks.spawn("refusals", async move { refusals.run(database, retention, stopping).await });
-        tasks.spawn("workers", work(shared, health, stop.clone()));
+        let work_on = work_on.unwrap_or_else(Handle::current);
+        tasks.spawn_on("workers", work(shared, health, stop.clone()), &work_on);
         tasks.run(&stop, settings.shutdown.announce + settings.shutdown.drain).await
     }
 }

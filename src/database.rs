@@ -76,12 +76,13 @@ impl Database {
             .map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
     }
 
-    /// A connection outside the pool, for a task that holds it.
+    /// A connection outside the pool, for a task that holds it and whose statements must end in this time.
     ///
     /// # Errors
     /// When nothing answers in time.
-    pub async fn held(&self) -> sqlx::Result<PgConnection> {
-        match tokio::time::timeout(self.connect_timeout, self.options.connect()).await {
+    pub async fn held(&self, statement_timeout: Duration) -> sqlx::Result<PgConnection> {
+        let options = self.options.clone().options([("statement_timeout", statement_timeout.as_millis().to_string())]);
+        match tokio::time::timeout(self.connect_timeout, options.connect()).await {
             Ok(connected) => connected,
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         }

@@ -5,7 +5,7 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -70,11 +70,17 @@ pub struct Tasks {
 impl Tasks {
     /// Starts a task that runs until the stop.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = self.running.spawn(async move {
+        self.spawn_on(name, task, &Handle::current());
+    }
+
+    /// Starts a task that runs until the stop, on another runtime.
+    pub fn spawn_on(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static, on: &Handle) {
+        let named = async move {
             task.await;
             name
-        });
-        self.names.insert(handle.id(), name);
+        };
+        let task = self.running.spawn_on(named, on);
+        self.names.insert(task.id(), name);
     }
 
     /// Waits until a stop was asked for and every task has ended, `drain` at most; then aborts.

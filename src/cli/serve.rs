@@ -21,6 +21,26 @@ use super::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, fail, settings};
 /// A container's health check gives up before the engine does.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(4);
 
+/// How much the threads of the workers stand back when both want the machine: callbacks are answered first.
+#[cfg(target_os = "linux")]
+const STAND_BACK: i32 = 10;
+
+/// The workers' runtime: decoding and settling may take every core, but only what receiving leaves.
+fn work_runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("work")
+        .on_thread_start(|| {
+            // On Linux this is about the calling thread alone.
+            #[cfg(target_os = "linux")]
+            if let Err(error) = rustix::process::setpriority_process(None, STAND_BACK) {
+                tracing::debug!(error = %error, "lowering the priority of a worker thread failed");
+            }
+        })
+        .build()
+        .map_err(|error| fail(EXIT_SOFTWARE, &format!("starting the runtime: {error}")))
+}
+
 pub fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -39,9 +59,13 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
         Ok(prepared) => prepared,
         Err(code) => return code,
     };
-    runtime.block_on(async {
+    let work = match work_runtime() {
+        Ok(work) => work,
+        Err(code) => return code,
+    };
+    let ended = runtime.block_on(async {
         let app = match App::bind(settings, Clock::machine()).await {
-            Ok(app) => app,
+            Ok(app) => app.work_on(work.handle().clone()),
             Err(error @ StartError::Database(_)) => return fail(EXIT_CONFIG, &error),
             Err(error) => return fail(EXIT_UNAVAILABLE, &error),
         };
@@ -57,7 +81,10 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(EXIT_SOFTWARE, &error),
         }
-    })
+    });
+    // A record that is being decoded is not waited for: its subject stays due.
+    work.shutdown_background();
+    ended
 }
 
 pub fn migrate(file: Option<&Path>) -> ExitCode {

@@ -70,7 +70,7 @@ impl Inbox {
         commit_timeout: Duration,
     ) -> (Inbox, Writer) {
         let (waiting, callbacks) = mpsc::channel(capacity);
-        let writer = Writer { callbacks, database, arrivals, metrics, connection: None };
+        let writer = Writer { callbacks, database, arrivals, metrics, commit_timeout, connection: None };
         (Inbox { waiting, commit_timeout }, writer)
     }
 
@@ -98,6 +98,7 @@ pub struct Writer {
     database: Database,
     arrivals: Arc<Arrivals>,
     metrics: Arc<Metrics>,
+    commit_timeout: Duration,
     connection: Option<PgConnection>,
 }
 
@@ -170,8 +171,14 @@ impl Writer {
     /// One statement, one commit. With `bare`, only the bytes are kept.
     async fn append(&mut self, callbacks: &[&VerifiedCallback], bare: bool) -> Result<(), Failure> {
         for _ in 0..CONTENTION_RETRIES {
+            // Twice the time that the server has: one that is gone without a word must not hold the writer for ever.
+            let patience = self.commit_timeout * 2;
             let connection = self.connection().await.ok_or(Failure::Away)?;
-            let Err(error) = append::append(connection, callbacks, bare).await else { return Ok(()) };
+            let error = match timeout(patience, append::append(connection, callbacks, bare)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => sqlx::Error::PoolTimedOut,
+            };
             match failure(&error) {
                 Failure::Contention => {}
                 Failure::Data => return Err(Failure::Data),
@@ -189,7 +196,7 @@ impl Writer {
 
     async fn connection(&mut self) -> Option<&mut PgConnection> {
         if self.connection.is_none() {
-            match self.database.held().await {
+            match self.database.held(self.commit_timeout).await {
                 Ok(connected) => {
                     info!("the inbox is connected to the database");
                     self.connection = Some(connected);

@@ -55,8 +55,9 @@ async fn register(context: &Context, callback_url: &str, ping_url: &str) {
 
 /// One attempt; true when the tenant refuses the event.
 async fn refuse_or_register(context: &Context, event: &str, callback_url: &str, ping_url: &str) -> bool {
-    context.pace.ready(Stage::Webhooks).await;
-    context.certain().await;
+    if !context.may_call(Stage::Webhooks).await {
+        return false;
+    }
     let urls = (callback_url, ping_url);
     let (noted, refused) = match context.client.register_hook(event, callback_url, ping_url).await {
         Ok(hook_id) => {

@@ -108,8 +108,7 @@ impl Loader {
         let size = context.shared.settings.export.page_size;
         let query = Query::window(self.kind, window.since, window.until, also, offset.unsigned_abs() as usize, size);
         let stage = if self.kind == Kind::Vacancy { Stage::Vacancies } else { Stage::Candidates };
-        let place = context.pace.export(stage).await;
-        context.certain().await;
+        let place = context.may_export(stage).await?;
         let read = match subjects::draw(context.database()).await {
             Ok(read) => read,
             Err(error) => {

@@ -18,13 +18,16 @@ mod settlement;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::{Notify, SemaphorePermit},
+    task::JoinSet,
+};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::{
     arrivals::{Arrivals, Queue},
-    cegid::Client,
+    cegid::{Client, Stage},
     clock::Clock,
     database::Database,
     domain::{Document, Kind, TenantId},
@@ -180,11 +183,30 @@ impl Context {
         &self.shared.database
     }
 
+    /// Waits until the stage may be called under a certain lease; false when the worker drains.
+    async fn may_call(&self, stage: Stage) -> bool {
+        tokio::select! {
+            () = self.pace.ready(stage) => {}
+            () = self.stop.draining() => return false,
+        }
+        self.certain().await
+    }
+
+    /// Waits for a place among the exports under way; none when the worker drains.
+    async fn may_export(&self, stage: Stage) -> Option<SemaphorePermit<'_>> {
+        let place = tokio::select! {
+            place = self.pace.export(stage) => place,
+            () = self.stop.draining() => return None,
+        };
+        self.certain().await.then_some(place)
+    }
+
     /// Waits until the lease is certain, after a pause of ours or of the database. If it is lost, the worker ends.
-    async fn certain(&self) {
-        while !self.lease.holds() {
+    async fn certain(&self) -> bool {
+        while !self.lease.holds() && !self.stop.asked() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        !self.stop.asked()
     }
 
     /// Waits so long, or until the worker drains.

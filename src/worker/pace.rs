@@ -59,26 +59,29 @@ impl Pace {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Until when the stage must not be called.
+    fn paused(&self, stage: Stage) -> Option<DateTime<Utc>> {
+        let state = self.state();
+        state.until.max(state.stages[stage as usize].until).filter(|until| *until > self.clock.now())
+    }
+
     /// Waits until the stage may be called.
     pub async fn ready(&self, stage: Stage) {
-        loop {
-            let until = {
-                let state = self.state();
-                state.until.max(state.stages[stage as usize].until)
-            };
-            match until.filter(|until| *until > self.clock.now()) {
-                Some(until) => self.clock.sleep_until(until).await,
-                None => return,
-            }
+        while let Some(until) = self.paused(stage) {
+            self.clock.sleep_until(until).await;
         }
     }
 
-    /// Waits until an export may be called, and holds its place while it is under way.
-    pub async fn export(&self, stage: Stage) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed.
-        let place = self.exports.acquire().await.ok();
-        self.ready(stage).await;
-        place
+    /// Waits until an export may be called, and holds its place while it is under way. No place is held while waiting.
+    pub async fn export(&self, stage: Stage) -> SemaphorePermit<'_> {
+        loop {
+            self.ready(stage).await;
+            // The semaphore is never closed; were it, there would be nothing to wait for.
+            let Ok(place) = self.exports.acquire().await else { std::future::pending().await };
+            if self.paused(stage).is_none() {
+                return place;
+            }
+        }
     }
 
     /// The call succeeded. Returns whether the stage had failed before.

@@ -81,11 +81,9 @@ where
     F: Future<Output = Result<T, CallError>>,
 {
     loop {
-        tokio::select! {
-            () = context.pace.ready(Stage::Referentials) => {}
-            () = context.stop.draining() => return None,
+        if !context.may_call(Stage::Referentials).await {
+            return None;
         }
-        context.certain().await;
         match call().await {
             Ok(answer) => {
                 context.pace.succeeded(Stage::Referentials);

@@ -147,8 +147,7 @@ impl Refresher {
             None
         };
         keys.extend(control.clone());
-        let place = context.pace.export(self.stage()).await;
-        context.certain().await;
+        let Some(place) = context.may_export(self.stage()).await else { return Part::Failed };
         let read = match subjects::draw(context.database()).await {
             Ok(read) => read,
             Err(error) => {

@@ -59,8 +59,9 @@ impl Reporter {
         let items: Vec<&Item> = items.iter().collect();
         let mut parts = vec![items.as_slice()];
         while let Some(part) = parts.pop() {
-            context.pace.ready(Stage::Reports).await;
-            context.certain().await;
+            if !context.may_call(Stage::Reports).await {
+                return;
+            }
             let answer = context.client.report(self.kind, part).await;
             let written = match answer {
                 Ok(()) => {
