@@ -178,12 +178,17 @@ fn end(
     (*title == truth.title && *searchable == truth.live).then(|| (indexed, (told.at - at).num_milliseconds()))
 }
 
-/// Whether the report is about the record as it is now.
+/// Whether the report is about the record as it is now. A candidate's record has no date of its last change.
 pub fn is_of(report: &ReportRow, truth: &TruthRow) -> bool {
     let text = report.last_update_date.trim_end_matches('Z');
-    // A given record that was not changed yet has dates of its own.
-    truth.version == 1
-        || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").is_ok_and(|at| at == truth.updated.naive_utc())
+    match truth.kind {
+        // A given record that was not changed yet has dates of its own.
+        "vacancy" if truth.version > 1 => {
+            NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").is_ok_and(|at| at == truth.updated.naive_utc())
+        }
+        "vacancy" => true,
+        _ => report.at >= truth.updated,
+    }
 }
 
 /// The kind that a `reportType` names.
