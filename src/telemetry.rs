@@ -45,7 +45,7 @@ where
     let _already = if json {
         registry.with(fmt::layer().json().flatten_event(true).with_writer(writer)).try_init()
     } else {
-        registry.with(fmt::layer().with_target(false).with_writer(writer)).try_init()
+        registry.with(fmt::layer().with_target(false).with_ansi(stderr().is_terminal()).with_writer(writer)).try_init()
     };
     Ok(())
 }
