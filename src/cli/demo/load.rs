@@ -13,7 +13,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Where bars are not drawn.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 /// A load that does not move for so long is given up.
-const STUCK: Duration = Duration::from_secs(120);
+const STUCK: Duration = Duration::from_secs(60);
 
 /// One of the three counts.
 struct Count {

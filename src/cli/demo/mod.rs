@@ -89,7 +89,7 @@ pub struct Demo {
     #[arg(long, value_name = "DIR")]
     records: Option<PathBuf>,
     /// Use this PostgreSQL server, in a database made for the demo and dropped afterwards, instead of a private one
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "CEGID_INDEXER_DEMO_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// End by itself so long after it is ready, such as 20s or 5m
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
@@ -204,6 +204,7 @@ async fn with_service(
     let ended = tokio::select! {
         ended = Box::pin(show(&stage)) => ended,
         failure = service.died() => Err(failure),
+        failure = store.filled() => Err(failure),
     };
     screen.clear();
     service.stop(interrupt).await;

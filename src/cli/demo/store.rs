@@ -1,11 +1,11 @@
 //! Where the demo's data are: a private PostgreSQL, or a database of its own on a server that was named.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::Path, str::FromStr, time::Duration};
 
 use anyhow::Context as _;
 use private_postgres::{Error, Found, Options, Server};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{Demo, ending::Failure, ending::Interrupt, screen::Screen};
@@ -14,6 +14,8 @@ use super::{Demo, ending::Failure, ending::Interrupt, screen::Screen};
 const NAME: &str = "cegid_indexer";
 /// A server that was named answers in this time.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Between two looks at the private server's log.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How PostgreSQL words a full disk; its log is in English.
 const NO_SPACE: &str = "No space left on device";
 /// SQLSTATE of a statement that found the disk full.
@@ -50,6 +52,18 @@ impl Store {
         &self.url
     }
 
+    /// Ends when the private server's disk is full: the service would wait until it is not.
+    pub async fn filled(&self) -> Failure {
+        loop {
+            if let Kind::Private(server) = &self.kind
+                && server.log_tail().contains(NO_SPACE)
+            {
+                return full_disk(server.dir().parent().unwrap_or(server.dir()));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// A failure that a full disk explains becomes that.
     pub fn explain(&self, failure: Failure) -> Failure {
         let Failure::Other(error) = &failure else { return failure };
@@ -59,10 +73,7 @@ impl Store {
             .any(|error| error.code().is_some_and(|code| code == SQLSTATE_DISK_FULL));
         match &self.kind {
             Kind::Private(server) if full || server.log_tail().contains(NO_SPACE) => {
-                let disk = server.dir().parent().unwrap_or(server.dir()).display();
-                Failure::DiskFull(format!(
-                    "no space left on the disk that holds {disk}: free some, or set TMPDIR to a directory on another disk"
-                ))
+                full_disk(server.dir().parent().unwrap_or(server.dir()))
             }
             Kind::Named(..) if full => Failure::DiskFull("the disk of the named PostgreSQL server is full".to_owned()),
             _ => failure,
@@ -98,6 +109,13 @@ impl Store {
     }
 }
 
+fn full_disk(dir: &Path) -> Failure {
+    Failure::DiskFull(format!(
+        "no space left on the disk that holds {}: free some, or set TMPDIR to a directory on another disk",
+        dir.display()
+    ))
+}
+
 async fn private(screen: &Screen, interrupt: &Interrupt) -> Result<Store, Failure> {
     let mut options = Options::from_env();
     options.durable = true;
@@ -112,7 +130,7 @@ async fn private(screen: &Screen, interrupt: &Interrupt) -> Result<Store, Failur
             programs.bin.display()
         )),
         Ok(Found::ToFetch { into, .. }) => screen
-            .line(&format!("PostgreSQL  none on this machine: fetching it once into {} (about 20 MB)", into.display())),
+            .line(&format!("PostgreSQL  none on this machine: fetching it once into {}", into.display())),
         // The start says it, with what to do.
         Err(_) => {}
     }
@@ -130,10 +148,7 @@ async fn private(screen: &Screen, interrupt: &Interrupt) -> Result<Store, Failur
     };
     let server = started.map_err(|error| match error {
         Error::NoPrograms { .. } => Failure::NoDatabase(error.to_string()),
-        Error::DiskFull { dir } => Failure::DiskFull(format!(
-            "no space left on the disk that holds {}: free some, or set TMPDIR to a directory on another disk",
-            dir.display()
-        )),
+        Error::DiskFull { dir } => full_disk(&dir),
         error => Failure::Other(anyhow::Error::new(error).context("starting a private PostgreSQL")),
     })?;
     Ok(Store { url: server.url(NAME), kind: Kind::Private(server) })
