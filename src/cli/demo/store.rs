@@ -129,8 +129,9 @@ async fn private(screen: &Screen, interrupt: &Interrupt) -> Result<Store, Failur
             programs.version,
             programs.bin.display()
         )),
-        Ok(Found::ToFetch { into, .. }) => screen
-            .line(&format!("PostgreSQL  none on this machine: fetching it once into {}", into.display())),
+        Ok(Found::ToFetch { into, .. }) => {
+            screen.line(&format!("PostgreSQL  none on this machine: fetching it once into {}", into.display()))
+        }
         // The start says it, with what to do.
         Err(_) => {}
     }
