@@ -4,15 +4,16 @@
 //! the public path; the body is parsed only when it verified. A client id that nobody has takes the same path with a
 //! secret that nobody has.
 
-use std::{error::Error, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::{ConnectInfo, Request},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode},
     response::Response,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{
@@ -20,6 +21,11 @@ use super::{
     signature::{self, Refusal, SignedQuery},
 };
 use crate::{domain::TenantId, refusals::Refused};
+
+/// Bytes beyond the limit that are read and dropped before the answer.
+const DROPPED: usize = 1024 * 1024;
+/// Time that this may take.
+const DROPPING: Duration = Duration::from_millis(500);
 
 /// Which URL was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +50,37 @@ pub(super) fn refused(request: &Request, reason: &'static str) -> Refused {
     }
 }
 
+/// The body, or none as soon as it is larger than `limit`.
+async fn capped(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if read.len() + data.len() > limit {
+            return Ok(None);
+        }
+        read.extend_from_slice(&data);
+    }
+    Ok(Some(read.freeze()))
+}
+
+/// Reads a little more of a body that was too large: a connection that is closed with bytes unread is reset, and the
+/// sender would not see the answer.
+async fn drop_rest(mut body: Body) {
+    let mut left = DROPPED;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
+    }
+}
+
 impl Intake {
     /// Lets a verified request through, with what is to be noted if it cannot be stored.
     pub(super) async fn verify(&self, request: Request, path: Path) -> Result<(VerifiedCallback, Refused), Response> {
         let mut refusal = refused(&request, "");
         let (parts, body) = request.into_parts();
-        let body = match self.read(&parts.headers, body).await {
+        let body = match self.read(body).await {
             Ok(body) => body,
             Err((reason, status)) => return Err(self.refuse(Refused { reason, ..refusal }, status)),
         };
@@ -70,17 +101,13 @@ impl Intake {
     }
 
     /// The body under its cap, counted while reading, and its time.
-    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, (&'static str, StatusCode)> {
-        let too_large = (Refusal::TooLarge.as_str(), StatusCode::PAYLOAD_TOO_LARGE);
-        let announced =
-            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > self.limits.body as u64) {
-            return Err(too_large);
-        }
-        match timeout(self.limits.body_timeout, axum::body::to_bytes(body, self.limits.body)).await {
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(error)) if error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) => {
-                Err(too_large)
+    async fn read(&self, mut body: Body) -> Result<Bytes, (&'static str, StatusCode)> {
+        match timeout(self.limits.body_timeout, capped(&mut body, self.limits.body)).await {
+            Ok(Ok(Some(read))) => Ok(read),
+            Ok(Ok(None)) => {
+                // Whether it ended or not, it was too large.
+                let _ended = timeout(DROPPING, drop_rest(body)).await;
+                Err((Refusal::TooLarge.as_str(), StatusCode::PAYLOAD_TOO_LARGE))
             }
             Ok(Err(_)) => Err(("broken_off", StatusCode::BAD_REQUEST)),
             Err(_) => Err((Refusal::TooSlow.as_str(), StatusCode::REQUEST_TIMEOUT)),

@@ -4,4 +4,5 @@
 mod container;
 mod harness;
 mod main_loop;
+mod receiving;
 mod search;

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 /// How far the clock is turned between two looks while a world settles.
-const STEP: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_secs(2);
 /// A callback's signature is keyed with this.
 pub const SECRET: &str = "test-secret-0001";
 pub const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
