@@ -11,7 +11,10 @@ use super::{
     frames::{Frame, FrameError, FrameReader, Limits},
     unpack::{UnpackLimits, unpack},
 };
-use crate::domain::{Kind, Record, read_record};
+use crate::{
+    domain::{Kind, Record, read_record},
+    metrics::OfKind,
+};
 
 /// Frames decoded together: enough that handing them over costs little, few enough to hold.
 const TOGETHER: usize = 16;
@@ -114,6 +117,11 @@ impl Client {
         }
         while let Some(decoded) = decoding.pop_front() {
             collect(&mut page, Some(decoded)).await;
+        }
+        let mistyped: u64 = page.records.iter().map(|record| u64::from(record.mistyped)).sum();
+        if mistyped > 0 {
+            let labels = OfKind { tenant: self.id.to_string(), kind: kind.as_str() };
+            self.metrics.mistyped.get_or_create(&labels).inc_by(mistyped);
         }
         Ok(page)
     }

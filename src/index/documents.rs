@@ -135,3 +135,24 @@ pub async fn titles(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx:
     .fetch_all(database.pool())
     .await
 }
+
+/// The same of the documents among these keys.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn titles_of(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    keys: &[String],
+) -> sqlx::Result<Vec<(String, String, bool)>> {
+    sqlx::query!(
+        "select key, title, searchable from document where tenant = $1 and kind = $2 and key = any($3)",
+        tenant.as_str(),
+        kind.as_str(),
+        keys
+    )
+    .map(|row| (row.key, row.title, row.searchable))
+    .fetch_all(database.pool())
+    .await
+}
