@@ -87,6 +87,7 @@ impl Folding<'_> {
         if word.is_ascii() {
             self.out.push_str(word);
             self.out[start..].make_ascii_lowercase();
+            settle_ending(word, self.out, start);
             return word.len();
         }
         for char in word.chars() {
@@ -95,6 +96,8 @@ impl Folding<'_> {
         let folded = &self.out[start..];
         if folded.is_empty() || (folded.len() <= LONGEST_STOP && FOLDED_STOPS.contains(&folded)) {
             self.out.truncate(before);
+        } else {
+            settle_ending(word, self.out, start);
         }
         word.len()
     }
@@ -110,6 +113,21 @@ impl Folding<'_> {
             None | Some(b' ' | b'-') => {}
             Some(_) => self.out.push(' '),
         }
+    }
+}
+
+/// Takes the `e` of feminine forms away whose ending PostgreSQL's French stemmer knows by its accent alone, so that
+/// `infirmière` is found by `infirmier` and `diplômée` by `diplômé`. Without an accent, `ee` is left: `employee`.
+fn settle_ending(word: &str, out: &mut String, start: usize) {
+    const SHORTEST: usize = 5;
+    let end = out.strip_suffix('s').unwrap_or(out).len();
+    let stem = out.get(start..end).filter(|stem| stem.len() >= SHORTEST).unwrap_or_default();
+    let accented = || {
+        let before = word.trim_end_matches(['s', 'S']).trim_end_matches(['e', 'E']);
+        before.ends_with(['é', 'É', '\u{301}'])
+    };
+    if stem.ends_with("iere") || (stem.ends_with("ee") && accented()) {
+        out.remove(end - 1);
     }
 }
 
@@ -242,6 +260,18 @@ mod tests {
         assert_eq!(fold("a ete meme ou"), "a ete meme ou");
         assert_eq!(fold("à la été"), "la");
         assert_eq!(fold("aé étéx mêmement"), "ae etex memement");
+    }
+
+    #[test]
+    fn feminine_endings_are_those_that_stems_without_accents_know() {
+        for (text, folded) in [
+            ("infirmière Infirmieres CUISINIÈRES", "infirmier infirmiers cuisiniers"),
+            ("diplômée EXPÉRIMENTÉES salarie\u{301}e", "diplome experimentes salarie"),
+            ("employee trainees née fées", "employee trainees nee fees"),
+            ("iere hiers", "iere hiers"),
+        ] {
+            assert_eq!(fold(text), folded, "{text}");
+        }
     }
 
     #[test]

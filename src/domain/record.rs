@@ -120,7 +120,7 @@ mod tests {
                 ("Développeur C++ H/F", Some(1036), true)
             );
             assert_eq!(document.folded()[0], "developpeur cplusplus h f");
-            assert_eq!(document.folded()[2], "missions variees deja");
+            assert_eq!(document.folded()[2], "missions varies deja");
             assert!(document.coded.iter().any(|coded| coded.field == "jobDescription.contractType"));
             assert!(!document.coded.iter().any(|coded| coded.field == "jobDescription.jobTime"));
             assert_eq!(serde_json::from_str::<Value>(document.raw()).unwrap(), vacancy());

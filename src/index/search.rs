@@ -150,7 +150,8 @@ async fn ranked(
     // The dates are of one form within a tenant and kind, so their text sorts as they do.
     let rows = sqlx::query!(
         r#"with fitting as materialized (
-             select d.key, d.modified, d.indexed_at, ts_rank(d.search, q.wanted) as rank
+             select d.key, coalesce(d.modified, d.created) as dated, d.indexed_at,
+                    ts_rank(d.search, q.wanted) as rank
              from document d,
                   (select websearch_to_tsquery('french', $3) || websearch_to_tsquery('english', $3)
                             || websearch_to_tsquery('simple', $3) as wanted,
@@ -160,7 +161,7 @@ async fn ranked(
                and ($4 = '' or not d.search @@ q.unwanted)
                and (d.searchable or $5) and ($6::integer is null or d.language = $6)
            ), page as (
-             select * from fitting order by rank desc, modified desc nulls last, indexed_at desc, key
+             select * from fitting order by rank desc, dated desc nulls last, indexed_at desc, key
              offset $7 limit $8
            )
            select (select count(*) from fitting) as "total!", p.rank as "rank?", d.key as "key?",
@@ -169,7 +170,7 @@ async fn ranked(
                   d.indexed_at as "indexed_at?"
            from (select 1) one
            left join (page p join document d on d.tenant = $1 and d.kind = $2 and d.key = p.key) on true
-           order by p.rank desc, p.modified desc nulls last, p.indexed_at desc, p.key"#,
+           order by p.rank desc, p.dated desc nulls last, p.indexed_at desc, p.key"#,
         tenant.as_str(),
         kind.as_str(),
         words.wanted(),
@@ -194,14 +195,14 @@ async fn newest(
 ) -> sqlx::Result<Page> {
     let rows = sqlx::query!(
         r#"with fitting as materialized (
-             select d.key, d.modified, d.indexed_at
+             select d.key, coalesce(d.modified, d.created) as dated, d.indexed_at
              from document d
              where d.tenant = $1 and d.kind = $2
                and ($3 = '' or not d.search @@ (websearch_to_tsquery('french', $3)
                      || websearch_to_tsquery('english', $3) || websearch_to_tsquery('simple', $3)))
                and (d.searchable or $4) and ($5::integer is null or d.language = $5)
            ), page as (
-             select * from fitting order by modified desc nulls last, indexed_at desc, key offset $6 limit $7
+             select * from fitting order by dated desc nulls last, indexed_at desc, key offset $6 limit $7
            )
            select (select count(*) from fitting) as "total!", null::real as rank, d.key as "key?",
                   d.searchable as "searchable?", d.title as "title?", d.language as "language?", d.status as "status?",
@@ -209,7 +210,7 @@ async fn newest(
                   d.indexed_at as "indexed_at?"
            from (select 1) one
            left join (page p join document d on d.tenant = $1 and d.kind = $2 and d.key = p.key) on true
-           order by p.modified desc nulls last, p.indexed_at desc, p.key"#,
+           order by p.dated desc nulls last, p.indexed_at desc, p.key"#,
         tenant.as_str(),
         kind.as_str(),
         unwanted,

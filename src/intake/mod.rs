@@ -1,6 +1,6 @@
 //! HTTP in: callbacks and pings.
 //!
-//! The gate ([`gate`]) reads the body under its cap, verifies the signature over the raw request and makes a
+//! The gate (`gate`) reads the body under its cap, verifies the signature over the raw request and makes a
 //! [`VerifiedCallback`]; nothing else can. The handlers see only that, hand it to the inbox and answer. Our fault is
 //! 5xx, the sender's is 4xx, and the bodies of refusals are constant: a stranger learns neither which tenants there are
 //! nor what was wrong.

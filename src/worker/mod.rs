@@ -1,7 +1,7 @@
 //! One worker per tenant joins the stages; it runs on the replica that holds the tenant's lease.
 //!
-//! Stages: [`refresh`] (one loop per kind), [`report`] (one loop per kind), [`hooks`], [`load`] (one per kind) and
-//! [`referentials`]. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
+//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `hooks`, `load` (one per kind) and
+//! `referentials`. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
 //! it and the worker begins again; other tenants do not notice. When the lease is lost everything under way is dropped:
 //! its writes would be refused by the fence.
 
