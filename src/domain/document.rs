@@ -115,10 +115,14 @@ impl Document {
         self.email.as_deref()
     }
 
-    /// Its coded values as JSON.
+    /// Its coded values as JSON, the status among them.
     pub fn coded_json(&self) -> String {
+        let mut coded: Vec<&CodedField> = self.coded.iter().collect();
+        // Its label is shown but no word to be found by: every live vacancy has the same.
+        let status = self.status.clone().map(|Coded { id, label }| CodedField { field: "status", id, label });
+        coded.extend(&status);
         // Texts and static names serialise.
-        serde_json::to_string(&self.coded).unwrap_or_else(|_| "[]".into())
+        serde_json::to_string(&coded).unwrap_or_else(|_| "[]".into())
     }
 
     /// The detail object as received.
