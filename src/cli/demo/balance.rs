@@ -103,7 +103,7 @@ impl fmt::Display for Balance {
                  was lost"
             );
         }
-        write!(f, "{} differences:", self.differences.len())?;
+        write!(f, "it does not balance; differences: {}", self.differences.len())?;
         for difference in self.differences.iter().take(LISTED) {
             write!(f, "\n  {difference}")?;
         }

@@ -169,7 +169,11 @@ fn end(
     now: DateTime<Utc>,
 ) -> Option<(&'static str, i64)> {
     let Some(truth) = truth.filter(|row| row.present && !row.anonymised) else {
-        let cause = if truth.is_some_and(|row| row.present) { "removed" } else { "confirmed absent, removed" };
+        let cause = match truth {
+            None => "unknown to Cegid, not in the index",
+            Some(row) if row.present => "removed",
+            Some(_) => "confirmed absent, removed",
+        };
         return held.is_none().then(|| (cause, (now - at).num_milliseconds()));
     };
     let (title, searchable) = held?;

@@ -74,7 +74,7 @@ impl Screen {
 }
 
 fn style() -> Result<ProgressStyle, indicatif::style::TemplateError> {
-    let style = ProgressStyle::with_template("{prefix:>11}  {bar:40}  {pos}/{len}  {msg}")?;
+    let style = ProgressStyle::with_template("{prefix:<11} {bar:40}  {pos}/{len}  {msg}")?;
     Ok(style.progress_chars("=> "))
 }
 

@@ -42,7 +42,7 @@ impl Store {
     /// Each kind of [`Failure`] but a taken address; nothing is left then.
     pub async fn start(demo: &Demo, screen: &Screen, interrupt: &Interrupt) -> Result<Store, Failure> {
         match &demo.database_url {
-            Some(url) => interrupt.cut(on_named(url, screen)).await?,
+            Some(url) => on_named(url, screen, interrupt).await,
             None => private(screen, interrupt).await,
         }
     }
@@ -155,7 +155,7 @@ async fn private(screen: &Screen, interrupt: &Interrupt) -> Result<Store, Failur
     Ok(Store { url: server.url(NAME), kind: Kind::Private(server) })
 }
 
-async fn on_named(url: &str, screen: &Screen) -> Result<Store, Failure> {
+async fn on_named(url: &str, screen: &Screen, interrupt: &Interrupt) -> Result<Store, Failure> {
     let refused = |error: sqlx::Error| {
         Failure::NoDatabase(format!("connecting to the server of --database-url: {error}: is it up and the URL right?"))
     };
@@ -166,7 +166,8 @@ async fn on_named(url: &str, screen: &Screen) -> Result<Store, Failure> {
         .ok_or_else(|| anyhow::anyhow!("reading --database-url: it is not a postgres:// address"))?;
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| anyhow::anyhow!("reading --database-url: it is not a postgres:// address"))?;
-    let connected = timeout(CONNECT, options.connect()).await;
+    // From here to the value that drops it, the database is not given up half made.
+    let connected = interrupt.cut(timeout(CONNECT, options.connect())).await?;
     let mut connection = connected.map_err(|_| refused(sqlx::Error::PoolTimedOut))?.map_err(refused)?;
     let name = format!("cegid_indexer_demo_{}", Uuid::now_v7().simple());
     execute(&mut connection, format!(r#"create database "{name}""#))
