@@ -1,8 +1,10 @@
 //! The integration tests: a real PostgreSQL, the simulator, a clock turned by hand.
 #![allow(missing_docs, reason = "tests are named by sentences")]
 
+mod cegid;
 mod container;
 mod harness;
 mod main_loop;
+mod operations;
 mod receiving;
 mod search;

@@ -74,7 +74,7 @@ async fn signatures_are_read_as_senders_and_proxies_write_them() {
     let world = World::start(quiet()).await;
     let id = "client_id=11111111-2222-3333-4444-555555555555";
     let expires = ("X-TS-REC-Expires", "1789000300");
-    let sign = |method: &str, path: &str| signature(method, path, crate::harness::SECRET, id);
+    let sign = |method: &str, path: &str| raw::signature(method, path, crate::harness::SECRET, id);
     let signed = sign("POST", EVENTS);
     let send = async |query: String, headers: &[(&str, &str)], body: &[u8]| {
         raw::send(&world.public, "POST", &format!("{EVENTS}?{query}"), headers, body).await
@@ -90,10 +90,11 @@ async fn signatures_are_read_as_senders_and_proxies_write_them() {
     // The body is not covered without Content-MD5.
     assert_eq!(send(format!("{id}&signature={signed}"), &[expires], b"{\"reference\":\"x\"}").await.status, 200);
 
-    let refused = send(format!("{id}&signature={}", signature("POST", EVENTS, "another", id)), &[expires], b"").await;
+    let refused =
+        send(format!("{id}&signature={}", raw::signature("POST", EVENTS, "another", id)), &[expires], b"").await;
     assert_eq!(refused.status, 403);
     let nobody = "client_id=99999999-2222-3333-4444-555555555555";
-    let unknown = format!("{nobody}&signature={}", signature("POST", EVENTS, crate::harness::SECRET, nobody));
+    let unknown = format!("{nobody}&signature={}", raw::signature("POST", EVENTS, crate::harness::SECRET, nobody));
     for (why, query, headers) in [
         ("an unknown client id", unknown, vec![expires]),
         ("two signatures", format!("{id}&signature={signed}&signature={signed}"), vec![expires]),
@@ -119,28 +120,18 @@ async fn signatures_are_read_as_senders_and_proxies_write_them() {
     world.leave().await;
 }
 
-/// Signed as the sender does, with nothing but the expiry of the tests.
-fn signature(method: &str, path: &str, secret: &str, query: &str) -> String {
-    use base64::Engine;
-    use hmac::{KeyInit, Mac};
-    let text = format!("{method}\n\n\n1789000300\nx-ts-rec-expires:1789000300\n{path}?{query}");
-    let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(text.as_bytes());
-    base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
-}
-
 #[tokio::test]
 async fn a_prefix_of_the_public_address_is_signed_whether_the_proxy_keeps_it_or_not() {
     let world = World::start(quiet().with("PUBLIC_URL", "https://indexer.example.com/hooks/")).await;
     let id = "client_id=11111111-2222-3333-4444-555555555555";
     let expires = ("X-TS-REC-Expires", "1789000300");
-    let signed = signature("POST", &format!("/hooks{EVENTS}"), crate::harness::SECRET, id);
+    let signed = raw::signature("POST", &format!("/hooks{EVENTS}"), crate::harness::SECRET, id);
     for path in [EVENTS.to_owned(), format!("/hooks{EVENTS}")] {
         let answer =
             raw::send(&world.public, "POST", &format!("{path}?{id}&signature={signed}"), &[expires], b"").await;
         assert_eq!(answer.status, 200, "{path}");
     }
-    let bare = signature("POST", EVENTS, crate::harness::SECRET, id);
+    let bare = raw::signature("POST", EVENTS, crate::harness::SECRET, id);
     let answer = raw::send(&world.public, "POST", &format!("{EVENTS}?{id}&signature={bare}"), &[expires], b"").await;
     assert_eq!(answer.status, 403);
     world.leave().await;
@@ -223,10 +214,10 @@ async fn pings_are_answered_and_only_signed_ones_leave_a_trace() {
     }
     assert_eq!(world.ledger().await.received, 0);
     for (nth, method) in ["GET", "HEAD", "POST"].into_iter().enumerate() {
-        let target = format!("{PINGS}?{id}&signature={}", signature(method, PINGS, crate::harness::SECRET, id));
+        let target = format!("{PINGS}?{id}&signature={}", raw::signature(method, PINGS, crate::harness::SECRET, id));
         assert_eq!(raw::send(&world.public, method, &target, &[expires], b"").await.status, 200, "{method}");
         assert_eq!(world.ledger().await.ignored, nth as i64 + 1);
-        let wrong = format!("{PINGS}?{id}&signature={}", signature(method, PINGS, "another", id));
+        let wrong = format!("{PINGS}?{id}&signature={}", raw::signature(method, PINGS, "another", id));
         assert_eq!(raw::send(&world.public, method, &wrong, &[expires], b"").await.status, 403, "{method}");
     }
     assert_eq!(raw::send(&world.public, "POST", EVENTS, &[], b"").await.status, 403);

@@ -167,14 +167,18 @@ impl World {
     }
 
     pub async fn start_service(&mut self) {
+        self.start_without_waiting().await;
+        self.until("the service is ready", async |world: &World| world.get(&world.public, "/readyz").await.0 == 200)
+            .await;
+    }
+
+    pub async fn start_without_waiting(&mut self) {
         assert!(self.running.is_none(), "the service runs already");
         let settings = Settings::load(None, self.pairs.clone()).unwrap();
         let app = App::bind(settings, self.clock.clone()).await.unwrap();
         let stop = Stop::default();
         let task = tokio::spawn(app.run(stop.clone()));
         self.running = Some(Running { stop, task });
-        self.until("the service is ready", async |world: &World| world.get(&world.public, "/readyz").await.0 == 200)
-            .await;
     }
 
     /// Asks for a stop, and waits until the service has ended.
@@ -193,6 +197,15 @@ impl World {
     pub fn turn(&self, by: Duration) {
         self.clock.turn(by);
         self.simulator.set_now(self.clock.now());
+    }
+
+    /// Lets time go by in steps, so that what is due in between is done in between.
+    pub async fn pass(&self, time: Duration) {
+        let until = self.clock.now() + time;
+        while self.clock.now() < until {
+            self.turn(Duration::from_secs(20));
+            tokio::time::sleep(LOOK * 2).await;
+        }
     }
 
     /// Turns the clock step by step until something holds.

@@ -47,3 +47,13 @@ pub async fn read(mut stream: TcpStream) -> Answer {
     let headers = lines.filter(|line| !line.to_lowercase().starts_with("date:")).map(str::to_lowercase).collect();
     Answer { status, headers, body: body.to_owned() }
 }
+
+/// Signed as the sender does, with nothing but the expiry of the tests.
+pub fn signature(method: &str, path: &str, secret: &str, query: &str) -> String {
+    use base64::Engine;
+    use hmac::{KeyInit, Mac};
+    let text = format!("{method}\n\n\n1789000300\nx-ts-rec-expires:1789000300\n{path}?{query}");
+    let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
+}
