@@ -71,19 +71,22 @@ impl Loader {
                 finished,
             };
             offset += frames;
+            // Noted before the next page is there: it may be long in coming.
+            let settle = async {
+                self.settle(current).await?;
+                let (context, position) = (&self.context, window.position);
+                sweeps::advance(context.database(), &context.tenant, self.kind, position, context.now(), progress)
+                    .await?;
+                Ok::<_, NotWritten>(())
+            };
             let (settled, next) = if finished || self.context.stop.asked() {
-                (self.settle(current).await, None)
+                (settle.await, None)
             } else {
-                tokio::join!(self.settle(current), self.page(&window, offset))
+                tokio::join!(settle, self.page(&window, offset))
             };
             let settled = match settled {
-                Ok(()) => {
-                    let (context, position) = (&self.context, window.position);
-                    sweeps::advance(context.database(), &context.tenant, self.kind, position, context.now(), progress)
-                        .await
-                }
-                Err(NotWritten::Database(error)) => Err(error),
                 Err(NotWritten::LeaseLost) => return self.context.stop.draining().await,
+                settled => settled,
             };
             if let Err(error) = settled {
                 return self.context.after_failure("settling a page of the initial load", &error).await;
