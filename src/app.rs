@@ -6,7 +6,11 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::{net::TcpListener, runtime::Handle, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    runtime::Handle,
+    task::JoinSet,
+};
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -27,6 +31,9 @@ use crate::{
     worker::{self, Shared},
 };
 
+/// Connections that wait to be accepted, as far as the machine allows: with the usual 128, a tenant that opens more at
+/// once has some of them reset.
+const BACKLOG: u32 = 4096;
 /// Between two attempts to reach the database at the start.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// How often the clock is set by the database's.
@@ -64,8 +71,15 @@ pub struct App {
     work_on: Option<Handle>,
 }
 
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, key, source })
+fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A restart does not wait for the connections of the run before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| StartError::Listen { address, key, source })
 }
 
 impl App {
@@ -77,8 +91,8 @@ impl App {
         let settings = Arc::new(settings);
         let database = Database::new(&settings.database, settings.worker.lease)?;
         let http = cegid::http_client(&settings.export)?;
-        let public = bind(settings.receive.bind, "receive.bind").await?;
-        let operators = bind(settings.ops.bind, "ops.bind").await?;
+        let public = bind(settings.receive.bind, "receive.bind")?;
+        let operators = bind(settings.ops.bind, "ops.bind")?;
         let metrics = Arc::new(Metrics::default());
         let arrivals = Arc::new(Arrivals::new(settings.tenants.keys(), clock.clone()));
         let refusals = Arc::new(Refusals::new(clock.clone()));
