@@ -111,7 +111,7 @@ async fn an_answer_that_is_no_list_of_records_removes_nothing() {
         .into_iter()
         .enumerate()
     {
-        world.simulator.add_fault(Fault::new(Endpoint::Vacancies, kind).seconds(1300));
+        world.simulator.add_fault(Fault::new(Endpoint::Vacancies, kind));
         world.simulator.edit_vacancy(&keys[nth]).unwrap();
         world.simulator.flush().await;
         world.pass(Duration::from_secs(1310)).await;
@@ -126,17 +126,24 @@ async fn twenty_minutes_of_empty_answers_remove_nothing() {
     let world = World::start(Plan::default()).await;
     world.settle().await;
     let held = world.indexed(Kind::Vacancy).await.len();
-    world.simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Empty).seconds(1300));
+    world.simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Empty));
     for key in live_vacancies(&world).iter().take(10) {
         world.simulator.edit_vacancy(key).unwrap();
     }
+    let (since, before) = (world.clock.now(), world.last_request());
     world.simulator.flush().await;
-    let before = world.last_request();
-    world.pass(Duration::from_secs(1250)).await;
-    assert!(world.export_calls(VACANCIES, before) >= 2, "a second read was due");
-    assert_eq!(world.indexed(Kind::Vacancy).await.len(), held);
-    // The fault ends, and the next confirming reads show everything.
-    world.pass(CONFIRM * 2).await;
+    world
+        .until("a confirming read was answered", async |world: &World| {
+            let asked = world.export_calls(VACANCIES, before) >= 2 && world.clock.now() >= since + CONFIRM;
+            asked && world.simulator.requests().iter().all(|request| request.status != 0)
+        })
+        .await;
+    while world.clock.now() < since + CONFIRM * 2 {
+        world.pass(Duration::from_secs(100)).await;
+        assert_eq!(world.indexed(Kind::Vacancy).await.len(), held);
+    }
+    // The next confirming reads show everything.
+    world.simulator.clear_faults();
     world.end().await;
 }
 
@@ -329,7 +336,13 @@ async fn a_refused_report_item_does_not_hold_up_the_others() {
 async fn a_cut_export_keeps_its_whole_records_and_asks_for_the_rest() {
     let world = World::start(Plan::default()).await;
     world.settle().await;
-    for kind in [FaultKind::Truncate { bytes: 5000 }, FaultKind::Break { bytes: 9000 }] {
+    for kind in [
+        FaultKind::Truncate { bytes: 5000 },
+        FaultKind::Break { bytes: 9000 },
+        FaultKind::Drip { bytes: 900, millis: 1 },
+        FaultKind::AnswerLost { code: 502 },
+        FaultKind::Garbage,
+    ] {
         world.simulator.add_fault(Fault::new(Endpoint::Vacancies, kind).times(1));
         for key in live_vacancies(&world) {
             world.simulator.edit_vacancy(&key).unwrap();

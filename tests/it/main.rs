@@ -3,8 +3,11 @@
 
 mod cegid;
 mod container;
+mod crashes;
 mod harness;
 mod main_loop;
 mod operations;
+mod races;
 mod receiving;
+mod refusals;
 mod search;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cegid_indexer::domain::Kind;
 
-use crate::harness::{Plan, World, process::Service};
+use crate::harness::{Plan, World};
 
 const VACANCIES: &str = "/api/exports/v1/vacancies";
 const CANDIDATES: &str = "/api/exports/v1/candidates";
@@ -59,97 +59,32 @@ async fn doubled_and_disordered_callbacks_and_a_failing_export_leave_a_balanced_
     world.settle().await;
     world.simulator.set_callback_faults(CallbackFaults { duplicate_percent: 10, shuffle: true, ..Default::default() });
     for endpoint in [Endpoint::Vacancies, Endpoint::Candidates] {
-        world.simulator.add_fault(Fault::new(endpoint, FaultKind::Status { code: 502, retry_after: None }).seconds(5));
+        world.simulator.add_fault(Fault::new(endpoint, FaultKind::Status { code: 502, retry_after: None }));
     }
     for _ in 0..300 {
         world.simulator.change_at_random();
     }
-    let sent = world.simulator.flush().await.len();
-    assert!(sent > 300, "{sent} sent");
+    let since = world.clock.now();
+    let sent = world.simulator.flush().await;
+    let callbacks: std::collections::HashSet<u64> = sent.iter().map(|sent| sent.callback).collect();
+    assert!(sent.len() > callbacks.len() + 10, "{} sent of {}", sent.len(), callbacks.len());
+    assert!(sent.windows(2).any(|pair| pair[0].callback > pair[1].callback), "they came in order");
+    let sent = sent.len();
+    let failed = |world: &World, path: &str| {
+        world.simulator.count_requests(|request| request.path == path && request.status == 502)
+    };
+    world
+        .until("both exports have failed for 5 s", async |world: &World| {
+            let failing = failed(world, VACANCIES) > 0 && failed(world, CANDIDATES) > 0;
+            failing && world.clock.now() >= since + Duration::from_secs(5)
+        })
+        .await;
+    world.simulator.clear_faults();
     world.until("the index is the truth", async |world: &World| world.differences().await.is_empty()).await;
-    let failed = world.simulator.count_requests(|request| request.status == 502);
-    assert!(failed > 0, "the export never failed");
     world.settle().await;
     assert_eq!(world.ledger().await.received, sent as i64);
     world.assert_all_accepted();
     world.end().await;
-}
-
-#[tokio::test]
-async fn a_service_that_is_killed_amid_callbacks_goes_on_where_it_stopped() {
-    let world = World::start(Plan::sized(50, 20).stopped()).await;
-    // The process follows the machine's clock; so does the simulator then.
-    world.simulator.follow_system_time();
-    let service = Service::start(&world.environment());
-    world
-        .until_by_itself("the load is done", async |world: &World| {
-            world.loaded().await && world.ledger().await.balances()
-        })
-        .await;
-    let keys: Vec<String> =
-        world.simulator.truth().into_iter().filter(|row| row.kind == "vacancy").map(|row| row.key).collect();
-    for nth in 0..1000 {
-        world.simulator.edit_vacancy(&keys[nth * 7 % 50]).unwrap();
-    }
-    let flush = tokio::spawn({
-        let simulator = world.simulator.clone();
-        async move { simulator.flush().await }
-    });
-    world.until_by_itself("some callbacks are stored", async |world: &World| world.ledger().await.received > 100).await;
-    service.kill();
-    let accepted = flush.await.unwrap().iter().filter(|sent| sent.accepted()).count() as i64;
-    let stored = world.ledger().await.received;
-    assert!(accepted < 1000, "the kill came too late to prove anything");
-    assert!(stored >= accepted, "{accepted} were answered 200 and {stored} are stored");
-    let again = Service::start(&world.environment());
-    world
-        .until_by_itself("the service is ready", async |world: &World| {
-            world.get(&world.public, "/readyz").await.0 == 200
-        })
-        .await;
-    world.simulator.resend_failed(1000);
-    world.simulator.flush().await;
-    world
-        .until_by_itself("everything is settled", async |world: &World| {
-            world.ledger().await.balances() && world.differences().await.is_empty()
-        })
-        .await;
-    world.assert_reported().await;
-    drop(again);
-    world.leave().await;
-}
-
-#[tokio::test]
-async fn an_initial_load_that_is_killed_is_resumed() {
-    let plan = Plan::sized(400, 300).with("TENANTS__ACME__LOAD_PAUSE", "30ms").with("EXPORT__PAGE_SIZE", "10");
-    let world = World::start(plan.stopped()).await;
-    world.simulator.follow_system_time();
-    let service = Service::start(&world.environment());
-    world.until_by_itself("a good part is loaded", async |world: &World| world.ledger().await.documents > 150).await;
-    service.kill();
-    assert!(!world.loaded().await, "the kill came too late to prove anything");
-    let before = world.last_request();
-    let again = Service::start(&world.environment());
-    world
-        .until_by_itself("the load is done", async |world: &World| {
-            world.loaded().await && world.ledger().await.balances()
-        })
-        .await;
-    let first: Vec<String> = world
-        .simulator
-        .requests()
-        .into_iter()
-        .filter(|request| {
-            request.number > before && request.path.starts_with("/api/exports/v1/") && request.method == "GET"
-        })
-        .take(2)
-        .map(|request| request.query)
-        .collect();
-    assert!(first.iter().any(|query| !query.starts_with("offset=0&")), "it began again: {first:?}");
-    world.assert_equal_to_truth().await;
-    world.assert_reported().await;
-    drop(again);
-    world.leave().await;
 }
 
 #[tokio::test]
@@ -191,6 +126,21 @@ async fn referentials_are_read_with_their_translations() {
         .await;
     let calls = world.simulator.count_requests(|request| request.path.ends_with("/translations/1036"));
     assert!(calls > 0);
+    let read = "select coalesce(string_agg(labels, ''), '') from referential where id = '_TS_CO_Country_France'";
+    let labels: String = sqlx::query_scalar(read).fetch_one(world.database.pool()).await.unwrap();
+    assert!(labels.contains("1036") && labels.contains("1033"), "{labels}");
     world.turn(Duration::from_secs(1));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_vacancy_that_is_no_longer_published_is_kept_and_not_searchable() {
+    let world = World::start(Plan::sized(5, 0)).await;
+    let key = world.simulator.create_vacancy();
+    for (status, searchable) in [("Published", true), ("Suspended", false), ("Published", true), ("Archived", false)] {
+        world.simulator.set_vacancy_status(&key, status).unwrap();
+        world.settle().await;
+        assert_eq!(world.indexed(Kind::Vacancy).await[&key].1, searchable, "{status}");
+    }
     world.end().await;
 }

@@ -1,4 +1,4 @@
-//! Searching the index over the operators' router, on a PostgreSQL of its own.
+//! Searching the index over the operators' router, on a database of its own.
 
 use axum::{
     Router,
@@ -15,14 +15,15 @@ use cegid_indexer::{
     ops::{self, Health},
     settings::Settings,
 };
-use private_postgres::{Options, Server};
 use serde_json::{Value, json};
 use tower::ServiceExt;
+
+use crate::harness::database::Named;
 
 struct Index {
     database: Database,
     router: Router,
-    _server: Server,
+    name: Named,
 }
 
 /// A document as it stands in the table, for what does not depend on how records are read.
@@ -51,15 +52,13 @@ const VACANCY: Row<'_> = Row {
 
 impl Index {
     async fn new() -> Index {
-        let server = Server::start(Options::from_env()).await.unwrap();
-        let url = server.url("postgres");
-        let settings = Settings::load(None, [("CEGID_INDEXER__DATABASE__URL".to_owned(), url)]).unwrap();
+        let name = Named::create().await;
+        let settings = Settings::load(None, [("CEGID_INDEXER__DATABASE__URL".to_owned(), name.url())]).unwrap();
         let database = Database::new(&settings.database, settings.worker.lease).unwrap();
-        database.migrate().await.unwrap();
         let tenants: Vec<TenantId> = vec!["acme".parse().unwrap(), "other".parse().unwrap()];
         let health = Health::new(database.clone(), Stop::default(), tenants.clone());
         let router = ops::router(health, Metrics::default().into(), database.clone(), tenants);
-        Index { database, router, _server: server }
+        Index { database, router, name }
     }
 
     async fn put(&self, row: Row<'_>) {
@@ -251,7 +250,7 @@ async fn a_search_that_takes_too_long_is_given_up() {
     index.put(Row { key: "a", title: "Soudeur", ..VACANCY }).await;
     // Whoever holds the table is waited for until the statement's limit; the lock's own limit is put out of the way.
     let settings = [
-        ("CEGID_INDEXER__DATABASE__URL".to_owned(), index._server.url("postgres")),
+        ("CEGID_INDEXER__DATABASE__URL".to_owned(), index.name.url()),
         ("CEGID_INDEXER__DATABASE__LOCK_TIMEOUT".to_owned(), "1m".to_owned()),
     ];
     let settings = Settings::load(None, settings).unwrap();
@@ -261,7 +260,7 @@ async fn a_search_that_takes_too_long_is_given_up() {
     let slow = Index {
         router: ops::router(health, Metrics::default().into(), patient.clone(), tenants),
         database: patient,
-        _server: index._server,
+        name: index.name,
     };
     let mut held = index.database.begin().await.unwrap();
     sqlx::query("lock table document in access exclusive mode").execute(&mut *held).await.unwrap();

@@ -24,7 +24,7 @@ use cegid_indexer::{
     settings::Settings,
     sweeps,
 };
-use cegid_simulator::{Config, Simulator};
+use cegid_simulator::{Config, ReportRow, Simulator, TruthRow};
 use chrono::{DateTime, Utc};
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 /// How far the clock is turned between two looks while a world settles.
 const STEP: Duration = Duration::from_secs(2);
+/// Events that are wanted unless a test says otherwise.
+const EVENTS: i64 = 8;
 /// A callback's signature is keyed with this.
 pub const SECRET: &str = "test-secret-0001";
 pub const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
@@ -168,8 +170,10 @@ impl World {
 
     pub async fn start_service(&mut self) {
         self.start_without_waiting().await;
-        self.until("the service is ready", async |world: &World| world.get(&world.public, "/readyz").await.0 == 200)
-            .await;
+        self.until_by_itself("the service is ready", async |world: &World| {
+            world.get(&world.public, "/readyz").await.0 == 200
+        })
+        .await;
     }
 
     pub async fn start_without_waiting(&mut self) {
@@ -187,6 +191,13 @@ impl World {
             stop.drain();
             task.await.unwrap().unwrap();
         }
+    }
+
+    /// Ends the service where it stands, as a crash would; only its connections are closed.
+    pub async fn kill_service(&mut self) {
+        let Running { task, .. } = self.running.take().expect("the service does not run");
+        task.abort();
+        assert!(task.await.is_err_and(|ended| ended.is_cancelled()));
     }
 
     pub fn stop(&self) -> &Stop {
@@ -246,8 +257,15 @@ impl World {
         loads.len() == 2 && loads.iter().all(|load| load.remaining == 0)
     }
 
+    /// Whether every wanted event is registered, or refused: a callback without a hook is heard by nobody.
+    pub async fn registered(&self) -> bool {
+        let hooks = sqlx::query_scalar("select count(*) from hook").fetch_one(self.database.pool()).await;
+        hooks.unwrap_or(0_i64) == EVENTS
+    }
+
     /// Sends what the simulator holds back and turns the clock until nothing waits any more.
     pub async fn settle(&self) {
+        self.until("hooks are registered", async |world: &World| world.registered().await).await;
         self.simulator.flush().await;
         self.until("the load is done and nothing waits", async |world: &World| {
             world.simulator.queued_callbacks() == 0 && world.loaded().await && world.ledger().await.balances()
@@ -290,13 +308,15 @@ impl World {
         assert!(differences.is_empty(), "the index differs from the truth:\n{}", differences.join("\n"));
     }
 
-    /// The last report that Cegid holds of everything indexed says success.
+    /// The last report that Cegid holds of everything indexed says success, about the record as it is now.
     pub async fn assert_reported(&self) {
         let last = self.simulator.last_reports();
         for (kind, report_type) in [(Kind::Vacancy, "vacancies"), (Kind::Candidate, "candidates")] {
             for key in self.indexed(kind).await.into_keys() {
                 let report = last.get(&(report_type.into(), key.clone()));
+                let truth = self.simulator.truth_of(kind.as_str(), &key).expect("a record of the simulator's");
                 assert!(report.is_some_and(|report| report.status == "success"), "{kind} {key}: {report:?}");
+                assert!(report.is_some_and(|report| is_of(report, &truth)), "as it was before: {key}: {report:?}");
             }
         }
     }
@@ -337,5 +357,16 @@ impl World {
     pub async fn leave(mut self) {
         self.stop_service().await;
         self.simulator.stop().await;
+    }
+}
+
+/// Whether the report is about the record as it is now; a candidate's record has no date of its last change.
+fn is_of(report: &ReportRow, truth: &TruthRow) -> bool {
+    match truth.kind {
+        "vacancy" if truth.version > 1 => {
+            report.last_update_date == truth.updated.format("%Y-%m-%dT%H:%M:%S%.3f").to_string()
+        }
+        "vacancy" => true,
+        _ => report.at >= truth.updated,
     }
 }
