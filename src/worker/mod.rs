@@ -37,7 +37,7 @@ use crate::{
     settings::{CandidateReportId, Settings, Tenant},
     tenancy::Lease,
 };
-use pace::Pace;
+use pace::{Lane, Pace};
 
 /// Before a worker that failed begins again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -132,7 +132,7 @@ async fn work(shared: &Shared, tenant: &TenantId, settings: &Arc<Tenant>, lease:
         () = keep(&context) => true,
         failed = ended(&mut stages) => {
             if let Some(failed) = failed {
-                error!(%tenant, error = %failed, "a stage of the tenant's worker failed: beginning again");
+                error!(%tenant, panicked = failed.is_panic(), "a stage of the tenant's worker failed: beginning again");
                 tokio::time::sleep(AGAIN).await;
             }
             false
@@ -193,9 +193,9 @@ impl Context {
     }
 
     /// Waits for a place among the exports under way; none when the worker drains.
-    async fn may_export(&self, stage: Stage) -> Option<SemaphorePermit<'_>> {
+    async fn may_export(&self, lane: impl Into<Lane>) -> Option<SemaphorePermit<'_>> {
         let place = tokio::select! {
-            place = self.pace.export(stage) => place,
+            place = self.pace.export(lane) => place,
             () = self.stop.draining() => return None,
         };
         self.certain().await.then_some(place)

@@ -4,6 +4,7 @@
 mod cegid;
 mod container;
 mod harness;
+mod leases;
 mod main_loop;
 mod operations;
 mod receiving;

@@ -17,7 +17,7 @@ const TEMPLATE: &str = "cegid_indexer_it_template";
 
 /// Ends with the process: its guardian stops it and removes its directory.
 enum Place {
-    Private(Server),
+    Private(Box<Server>),
     Named(String),
 }
 
@@ -54,7 +54,7 @@ fn place() -> &'static Place {
             Err(_) => {
                 let options =
                     Options { settings: vec![("max_connections".into(), "400".into())], ..Options::from_env() };
-                Place::Private(Server::start_blocking(options).expect("a private PostgreSQL"))
+                Place::Private(Box::new(Server::start_blocking(options).expect("a private PostgreSQL")))
             }
         };
         thread::scope(|scope| {

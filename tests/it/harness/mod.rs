@@ -168,8 +168,10 @@ impl World {
 
     pub async fn start_service(&mut self) {
         self.start_without_waiting().await;
-        self.until("the service is ready", async |world: &World| world.get(&world.public, "/readyz").await.0 == 200)
-            .await;
+        self.until_by_itself("the service is ready", async |world: &World| {
+            world.get(&world.public, "/readyz").await.0 == 200
+        })
+        .await;
     }
 
     pub async fn start_without_waiting(&mut self) {
