@@ -210,6 +210,7 @@ impl Loader {
         if asked || !written.unstorable.is_empty() {
             context.queues[self.kind as usize].wake();
         }
+        context.wrote();
         self.count(&written);
         Ok(())
     }

@@ -271,6 +271,7 @@ impl Refresher {
         }
         let (part, read) = (judgement.part, settlement.read);
         let written = settlement.write(context.database(), &context.lease, context.now()).await?;
+        context.wrote();
         self.count(&written, &waited);
         if written.indexed + written.buried > 0 {
             context.noted[self.kind as usize].notify_one();

@@ -148,7 +148,9 @@ impl Reporter {
                 }
             }
         }
-        tx.commit().await
+        tx.commit().await?;
+        context.wrote();
+        Ok(())
     }
 
     fn count(&self, outcome: &'static str, items: usize) {
