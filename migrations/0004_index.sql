@@ -1,5 +1,16 @@
 -- What is searchable, and the lists behind coded values.
 
+create function folded_words(stemming text, words text) returns tsvector
+  language sql immutable parallel safe
+  return case stemming
+    when 'french' then to_tsvector('french', words)
+    when 'english' then to_tsvector('english', words)
+    when 'simple' then to_tsvector('simple', words)
+    else to_tsvector('french', words) || to_tsvector('english', words)
+  end;
+comment on function folded_words is
+  'Words that the service has folded, stemmed as the document''s language wants; as French and English when it has none.';
+
 create table document (
   tenant      text not null,
   kind        text not null,

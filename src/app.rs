@@ -138,7 +138,12 @@ impl App {
             announce: settings.shutdown.announce,
         };
         let public_router = layered(intake.router().merge(ops::public_router(health.clone())));
-        let operators_router = layered(ops::router(health.clone(), shared.metrics.clone(), shared.database.clone()));
+        let operators_router = layered(ops::router(
+            health.clone(),
+            shared.metrics.clone(),
+            shared.database.clone(),
+            settings.tenants.keys().cloned(),
+        ));
         let mut tasks = Tasks::default();
         tasks.spawn("public listener", serve(public, public_router, limits, stop.clone()));
         tasks.spawn("operators' listener", serve(operators, operators_router, limits, stop.clone()));

@@ -85,6 +85,7 @@ pub struct Metrics {
     pub dead: Family<OfKind, Gauge>,
     pub documents: Family<OfKind, Gauge>,
     pub reports_waiting: Family<OfKind, Gauge>,
+    pub mistyped: Family<OfKind, Counter>,
     pub settled: Family<Outcome, Counter>,
     pub freshness: Family<OfKind, Histogram>,
     pub calls: Family<Call, Counter>,
@@ -114,6 +115,7 @@ impl Default for Metrics {
             dead: Family::default(),
             documents: Family::default(),
             reports_waiting: Family::default(),
+            mistyped: Family::default(),
             settled: Family::default(),
             freshness: Family::new_with_constructor(ages),
             calls: Family::default(),
@@ -145,6 +147,11 @@ impl Default for Metrics {
         registry.register("subjects_dead", "Subjects that were buried", metrics.dead.clone());
         registry.register("documents", "Documents in the index", metrics.documents.clone());
         registry.register("reports_waiting", "Outcomes not yet reported", metrics.reports_waiting.clone());
+        registry.register(
+            "mistyped_members",
+            "Members of records whose value had another type than is known, and were left out",
+            metrics.mistyped.clone(),
+        );
         registry.register("subjects_settled", "What became of subjects", metrics.settled.clone());
         registry.register_with_unit(
             "freshness",

@@ -2,7 +2,12 @@
 
 use std::io::{IsTerminal, stderr};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::settings::{Log, LogFormat};
 
@@ -16,6 +21,17 @@ pub struct BadFilter(#[from] tracing_subscriber::filter::ParseError);
 /// # Errors
 /// When `log.level` is not a filter.
 pub fn start(settings: &Log) -> Result<(), BadFilter> {
+    start_on(settings, stderr)
+}
+
+/// [`start`] with another way to the standard error stream, for a command that draws there.
+///
+/// # Errors
+/// When `log.level` is not a filter.
+pub fn start_on<W>(settings: &Log, writer: W) -> Result<(), BadFilter>
+where
+    W: for<'line> MakeWriter<'line> + Send + Sync + 'static,
+{
     // sqlx logs slow statements with their text, hyper and reqwest log addresses with their query.
     let quiet = "sqlx=error,hyper=warn,hyper_util=warn,reqwest=warn";
     let filter = EnvFilter::try_new(format!("{quiet},{}", settings.level))?;
@@ -27,9 +43,9 @@ pub fn start(settings: &Log) -> Result<(), BadFilter> {
     let registry = tracing_subscriber::registry().with(filter);
     // A second start in one process, as in tests, keeps the first.
     let _already = if json {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(stderr)).try_init()
+        registry.with(fmt::layer().json().flatten_event(true).with_writer(writer)).try_init()
     } else {
-        registry.with(fmt::layer().with_target(false).with_writer(stderr)).try_init()
+        registry.with(fmt::layer().with_target(false).with_ansi(stderr().is_terminal()).with_writer(writer)).try_init()
     };
     Ok(())
 }

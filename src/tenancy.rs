@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
@@ -114,11 +113,6 @@ impl Lease {
         self.clock.now().timestamp_micros() < self.deadline.load(Ordering::Relaxed)
     }
 
-    /// When it ends unless it is renewed.
-    pub fn deadline(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp_micros(self.deadline.load(Ordering::Relaxed)).unwrap_or_default()
-    }
-
     /// Whose it is the lease of.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
@@ -139,18 +133,4 @@ pub async fn fence(database: &Database, lease: &Lease) -> sqlx::Result<Option<Tr
     .fetch_optional(&mut *tx)
     .await?;
     Ok(held.map(|_| tx))
-}
-
-/// How many leases there are, for the operators.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn held_by(database: &Database, holder: Uuid, now: DateTime<Utc>) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
-        r#"select count(*) as "count!" from tenant_lease where holder = $1 and held_until > $2"#,
-        holder,
-        now
-    )
-    .fetch_one(database.pool())
-    .await
 }

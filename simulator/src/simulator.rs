@@ -236,6 +236,12 @@ impl Simulator {
         crate::lock(&self.inner.outgoing.sent).clone()
     }
 
+    /// [`sent`](Self::sent) without its first `count`.
+    #[must_use]
+    pub fn sent_after(&self, count: usize) -> Vec<Sent> {
+        crate::lock(&self.inner.outgoing.sent).get(count..).unwrap_or_default().to_vec()
+    }
+
     /// Queues up to `most` callbacks whose last attempt was not answered 2xx
     /// again, oldest first, and says how many.
     pub fn resend_failed(&self, most: usize) -> usize {
@@ -281,6 +287,12 @@ impl Simulator {
     #[must_use]
     pub fn reports(&self) -> Vec<ReportRow> {
         self.inner.reports.rows()
+    }
+
+    /// [`reports`](Self::reports) without its first `count`.
+    #[must_use]
+    pub fn reports_after(&self, count: usize) -> Vec<ReportRow> {
+        self.inner.reports.rows_after(count)
     }
 
     /// Reports that name this id are answered 400 from now on, or no longer.

@@ -11,7 +11,10 @@ use super::{
     frames::{Frame, FrameError, FrameReader, Limits},
     unpack::{UnpackLimits, unpack},
 };
-use crate::domain::{Kind, Record, read_record};
+use crate::{
+    domain::{Kind, Record, read_record},
+    metrics::OfKind,
+};
 
 /// Frames decoded together: enough that handing them over costs little, few enough to hold.
 const TOGETHER: usize = 16;
@@ -115,6 +118,11 @@ impl Client {
         while let Some(decoded) = decoding.pop_front() {
             collect(&mut page, Some(decoded)).await;
         }
+        let mistyped: u64 = page.records.iter().map(|record| u64::from(record.mistyped)).sum();
+        if mistyped > 0 {
+            let labels = OfKind { tenant: self.id.to_string(), kind: kind.as_str() };
+            self.metrics.mistyped.get_or_create(&labels).inc_by(mistyped);
+        }
         Ok(page)
     }
 }
@@ -151,6 +159,9 @@ impl Decoder {
 
     /// A record that cannot be read costs itself only, even where reading it hits a bug of ours.
     fn one(&self, frame: Frame) -> Result<Record, Broken> {
+        if let Frame::Oversize { bytes } = frame {
+            return Err(Broken { cause: format!("its frame of {bytes} bytes is over export.frame_limit") });
+        }
         let read = AssertUnwindSafe(|| {
             let unpacked = unpack(self.kind, frame, &self.limits, false).map_err(|error| error.to_string())?;
             read_record(self.kind, &unpacked.detail, &self.live).map_err(|error| error.to_string())

@@ -160,11 +160,6 @@ where
         self.whole_frames
     }
 
-    /// The bytes of the body used so far.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
     /// The next frame, or `None` at a clean end. A call that was cancelled can be repeated.
     ///
     /// # Errors

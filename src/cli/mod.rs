@@ -1,5 +1,7 @@
 //! The command line: one file per command family.
 
+#[cfg(feature = "demo")]
+mod demo;
 mod serve;
 
 use std::{
@@ -37,6 +39,9 @@ enum Command {
     Check,
     /// Ask the service on this machine whether it is ready; for a container's HEALTHCHECK
     Healthcheck,
+    /// Show the whole service at work on this machine, against a simulated tenant, and prove it
+    #[cfg(feature = "demo")]
+    Demo(demo::Demo),
 }
 
 pub fn run() -> ExitCode {
@@ -47,6 +52,8 @@ pub fn run() -> ExitCode {
         Command::Migrate => serve::migrate(file),
         Command::Check => check(file),
         Command::Healthcheck => serve::healthcheck(file),
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => demo::demo(demo),
     }
 }
 

@@ -1,87 +1,152 @@
-//! A first mapping of records, to be replaced by the typed one.
-#![allow(missing_docs)]
-use serde_json::Value;
+//! What is kept searchable of a record.
 
-use super::{Coded, Kind, Subject};
+use std::fmt;
 
+use serde::Serialize;
+
+use super::{
+    Coded, Kind, Subject,
+    fold::{Stemming, fold_into},
+};
+
+/// Bytes of folded text kept of one weight: PostgreSQL's search vectors end at 1 MiB.
+const WORDS: usize = 200_000;
+
+/// A record as it is indexed. Its `Debug` shows nothing of a person.
 #[derive(Clone)]
 pub struct Document {
     subject: Subject,
+    /// Title of the vacancy, or the candidate's own; empty when there is none.
     pub title: String,
+    /// Windows LCID of the content.
     pub language: Option<i32>,
+    /// Status, with its label in the language of the record.
     pub status: Option<Coded>,
+    /// Whether it is searchable.
     pub live: bool,
+    /// Whether Cegid has anonymised the person: it must leave the index.
     pub anonymised: bool,
+    /// Creation date as Cegid wrote it.
     pub created: Option<String>,
+    /// Modification date as Cegid wrote it.
     pub modified: Option<String>,
-    pub raw: String,
-    folded: [String; 3],
+    pub(super) email: Option<String>,
+    pub(super) coded: Vec<CodedField>,
+    pub(super) raw: String,
+    words: [String; 3],
 }
 
-pub struct Stemming;
+/// A coded value and the member that holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CodedField {
+    /// Dotted path of the member.
+    pub field: &'static str,
+    /// Client code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Label in the language of the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
 
-impl Stemming {
-    pub fn regconfig(&self) -> &'static str {
-        "simple"
-    }
+/// How much a word counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Weight {
+    /// Titles and names.
+    A,
+    /// Skills, profiles and the labels of coded values.
+    B,
+    /// Descriptions.
+    C,
 }
 
 impl Document {
-    pub fn key(&self) -> &str {
-        self.subject.key()
+    pub(super) fn new(subject: Subject) -> Document {
+        Document {
+            subject,
+            title: String::new(),
+            language: None,
+            status: None,
+            live: true,
+            anonymised: false,
+            created: None,
+            modified: None,
+            email: None,
+            coded: Vec::new(),
+            raw: String::new(),
+            words: Default::default(),
+        }
     }
+
+    /// Adds words to be found by.
+    pub(super) fn words(&mut self, weight: Weight, text: &str) {
+        let words = &mut self.words[weight as usize];
+        if words.len() < WORDS {
+            fold_into(text, words);
+            if words.len() > WORDS {
+                let end = (0..=WORDS).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);
+                words.truncate(end);
+            }
+        }
+    }
+
+    /// Adds a coded value, and its label to the words; no value adds nothing.
+    pub(super) fn code(&mut self, field: &'static str, value: Coded) {
+        if let Some(Coded { id, label }) = value.some() {
+            if let Some(label) = &label {
+                self.words(Weight::B, label);
+            }
+            self.coded.push(CodedField { field, id, label });
+        }
+    }
+
+    /// What it is of.
     pub fn kind(&self) -> Kind {
         self.subject.kind()
     }
-    pub fn member(&self, _: &str) -> Option<String> {
-        None
+
+    /// Vacancy reference or candidate id.
+    pub fn key(&self) -> &str {
+        self.subject.key()
     }
+
+    /// The candidate's address, where a tenant's reports are identified by it.
+    pub fn email(&self) -> Option<&str> {
+        self.email.as_deref()
+    }
+
+    /// Its coded values as JSON, the status among them.
     pub fn coded_json(&self) -> String {
-        "[]".into()
+        let mut coded: Vec<&CodedField> = self.coded.iter().collect();
+        // Its label is shown but no word to be found by: every live vacancy has the same.
+        let status = self.status.clone().map(|Coded { id, label }| CodedField { field: "status", id, label });
+        coded.extend(&status);
+        // Texts and static names serialise.
+        serde_json::to_string(&coded).unwrap_or_else(|_| "[]".into())
     }
+
+    /// The detail object as received.
+    pub fn raw(&self) -> &str {
+        &self.raw
+    }
+
+    /// How its words are stemmed.
     pub fn stemming(&self) -> Stemming {
-        Stemming
+        Stemming::from_lcid(self.language)
     }
+
+    /// Its folded words by weight: A, B, C.
     pub fn folded(&self) -> &[String; 3] {
-        &self.folded
+        &self.words
     }
 }
 
-pub struct Record {
-    pub subject: Subject,
-    pub document: Document,
-}
-
-pub fn read_record(kind: Kind, json: &[u8], live: &[String]) -> Result<Record, String> {
-    let value: Value = serde_json::from_slice(json).map_err(|_| "not JSON".to_owned())?;
-    let (name, key) = match kind {
-        Kind::Vacancy => ("offerDetail", "reference"),
-        Kind::Candidate => ("candidateDetail", "id"),
-    };
-    let detail = value.get(name).unwrap_or(&value);
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    let subject = Subject::new(kind, text(detail, key).ok_or("no key")?);
-    let title = match kind {
-        Kind::Vacancy => detail.get("jobDescription").and_then(|job| text(job, "title")),
-        Kind::Candidate => text(detail, "title"),
-    };
-    let status: Option<Coded> = detail.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
-    let is_live = kind == Kind::Candidate
-        || status.as_ref().and_then(|status| status.id.as_ref()).is_some_and(|id| live.contains(id));
-    let title = title.unwrap_or_default();
-    Ok(Record {
-        subject: subject.clone(),
-        document: Document {
-            subject,
-            folded: [title.clone(), String::new(), detail.to_string()],
-            title,
-            language: None,
-            status,
-            live: is_live,
-            anonymised: detail.get("isAnonymized").and_then(Value::as_bool).unwrap_or(false),
-            created: text(detail, "creationDate"),
-            modified: text(detail, "modificationDate"),
-            raw: detail.to_string(),
-        },
-    })
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document")
+            .field("kind", &self.kind())
+            .field("live", &self.live)
+            .field("bytes", &self.raw.len())
+            .finish_non_exhaustive()
+    }
 }

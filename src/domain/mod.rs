@@ -1,11 +1,17 @@
 //! The words of the service and the meaning of a record: pure, no I/O.
 
-pub mod coded;
-pub mod ids;
-
+mod candidate;
+mod coded;
+mod document;
+pub mod fold;
+mod html;
+mod ids;
 pub(crate) mod lenient;
+mod record;
+mod vacancy;
 
 pub use coded::Coded;
+pub use document::{CodedField, Document};
+pub use fold::Stemming;
 pub use ids::{CandidateId, Kind, Subject, TenantId, VacancyReference};
-mod document;
-pub use document::{Document, Record, read_record};
+pub use record::{Record, RecordError, read_record};

@@ -40,20 +40,19 @@ pub async fn write(
     let created = optional(|document| document.created.clone());
     let modified = optional(|document| document.modified.clone());
     let coded = column(Document::coded_json);
-    let raws: Vec<&str> = documents.iter().map(|document| document.raw.as_str()).collect();
-    let configs: Vec<&str> = documents.iter().map(|document| document.stemming().regconfig()).collect();
+    let raws: Vec<&str> = documents.iter().map(|document| document.raw()).collect();
+    let stemmings: Vec<&str> = documents.iter().map(|document| document.stemming().as_str()).collect();
     let [a, b, c] = [0, 1, 2]
         .map(|weight| documents.iter().map(|document| document.folded()[weight].as_str()).collect::<Vec<&str>>());
     sqlx::query!(
         r#"insert into document (tenant, kind, key, read_number, searchable, title, language, status, created, modified,
                                  coded, raw, indexed_at, search)
            select $1, $2, u.key, $3, u.searchable, u.title, u.language, u.status, u.created, u.modified, u.coded, u.raw, $4,
-                  setweight(to_tsvector(u.config::regconfig, u.a), 'A')
-                  || setweight(to_tsvector(u.config::regconfig, u.b), 'B')
-                  || setweight(to_tsvector(u.config::regconfig, u.c), 'C')
+                  setweight(folded_words(u.stemming, u.a), 'A') || setweight(folded_words(u.stemming, u.b), 'B')
+                  || setweight(folded_words(u.stemming, u.c), 'C')
            from unnest($5::text[], $6::boolean[], $7::text[], $8::integer[], $9::text[], $10::text[], $11::text[],
                        $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[])
-                as u (key, searchable, title, language, status, created, modified, coded, raw, config, a, b, c)
+                as u (key, searchable, title, language, status, created, modified, coded, raw, stemming, a, b, c)
            where coalesce((select s.settled from subject s where s.tenant = $1 and s.kind = $2 and s.key = u.key), 0) < $3
            order by u.key
            on conflict (tenant, kind, key) do update set
@@ -75,7 +74,7 @@ pub async fn write(
         &modified as _,
         &coded,
         &raws as _,
-        &configs as _,
+        &stemmings as _,
         &a as _,
         &b as _,
         &c as _,
@@ -131,6 +130,27 @@ pub async fn titles(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx:
         "select key, title, searchable from document where tenant = $1 and kind = $2 order by key",
         tenant.as_str(),
         kind.as_str()
+    )
+    .map(|row| (row.key, row.title, row.searchable))
+    .fetch_all(database.pool())
+    .await
+}
+
+/// The same of the documents among these keys.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn titles_of(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    keys: &[String],
+) -> sqlx::Result<Vec<(String, String, bool)>> {
+    sqlx::query!(
+        "select key, title, searchable from document where tenant = $1 and kind = $2 and key = any($3)",
+        tenant.as_str(),
+        kind.as_str(),
+        keys
     )
     .map(|row| (row.key, row.title, row.searchable))
     .fetch_all(database.pool())

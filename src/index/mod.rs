@@ -2,3 +2,8 @@
 
 pub mod documents;
 pub mod referentials;
+pub mod search;
+
+mod words;
+
+pub use words::Words;

@@ -2,6 +2,8 @@
 
 mod gauges;
 mod health;
+mod problem;
+mod search;
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use axum::{Router, http::header, response::IntoResponse, routing::get};
 pub use gauges::run as run_gauges;
 pub use health::Health;
 
-use crate::{database::Database, metrics::Metrics};
+use crate::{database::Database, domain::TenantId, metrics::Metrics};
 
 /// Health for whoever can reach the public listener.
 pub fn public_router(health: Arc<Health>) -> Router {
@@ -18,8 +20,13 @@ pub fn public_router(health: Arc<Health>) -> Router {
 }
 
 /// Everything that operators are shown.
-pub fn router(health: Arc<Health>, metrics: Arc<Metrics>, _database: Database) -> Router {
-    public_router(health).route(
+pub fn router(
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    database: Database,
+    tenants: impl IntoIterator<Item = TenantId>,
+) -> Router {
+    public_router(health).nest("/api/v1", search::router(database, tenants)).route(
         "/metrics",
         get(move || {
             let page = metrics.page();

@@ -231,7 +231,7 @@ impl Context {
         let now = || self.now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         let key = document.key().to_owned();
         let report_id = match (document.kind(), self.settings.candidate_report_id) {
-            (Kind::Candidate, CandidateReportId::Email) => document.member("email").unwrap_or_else(|| key.clone()),
+            (Kind::Candidate, CandidateReportId::Email) => document.email().unwrap_or(&key).to_owned(),
             _ => key.clone(),
         };
         Noted {

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::{Context, linger::linger, settlement::NotWritten};
 use crate::{
-    cegid::{CallError, Class, Query, Stage, encoded_length, is_awkward},
+    cegid::{CallError, Class, Page, Query, Stage, encoded_length, is_awkward},
     domain::Kind,
     metrics::{OfKind, Outcome},
     subjects::{self, Claimed, Postponed, Why},
@@ -160,6 +160,11 @@ impl Refresher {
         drop(place);
         let page = match answer {
             Ok(page) => page,
+            // A bar or a colon makes a query that Cegid refuses: nothing is known of the subject, as when a comma makes
+            // one that finds nothing.
+            Err(error) if error.class == Class::Query && matches!(part, [subject] if is_awkward(&subject.key)) => {
+                Page::default()
+            }
             Err(error) => return self.failed(part, read, &error).await,
         };
         if let Some(cut) = &page.cut {

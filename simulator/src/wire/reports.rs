@@ -50,6 +50,10 @@ impl Reports {
         crate::lock(&self.rows).clone()
     }
 
+    pub(crate) fn rows_after(&self, count: usize) -> Vec<ReportRow> {
+        crate::lock(&self.rows).get(count..).unwrap_or_default().to_vec()
+    }
+
     pub(crate) fn count(&self) -> usize {
         crate::lock(&self.rows).len()
     }

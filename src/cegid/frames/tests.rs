@@ -17,7 +17,10 @@ fn reader(body: &[u8], chunk: usize) -> FrameReader<impl Stream<Item = Result<By
 }
 
 /// Everything a body yields: the frames' bytes (an oversize one as its size), and how it ended.
-fn drain(body: &[u8], chunk: usize) -> (Vec<Result<Vec<u8>, u64>>, Result<(), FrameError>) {
+/// The frames, or the size of one that was over the limit, and how the body ended.
+type Drained = (Vec<Result<Vec<u8>, u64>>, Result<(), FrameError>);
+
+fn drain(body: &[u8], chunk: usize) -> Drained {
     let mut reader = reader(body, chunk);
     let mut frames = Vec::new();
     let end = loop {

@@ -1,0 +1,214 @@
+//! From the JSON of an export to a [`Document`].
+//!
+//! Reading is tolerant: every member is optional, a value of the wrong type reads as none and is counted, `null` and
+//! `{"id":null,"label":null}` are the same. Only what is not JSON, or has no key, is no record.
+
+use std::borrow::Cow;
+
+use super::{
+    Document, Kind, Subject, candidate,
+    lenient::{Text, counting, mend_surrogates},
+    vacancy,
+};
+
+/// One record of an export.
+#[derive(Debug)]
+pub struct Record {
+    /// Whose it is.
+    pub subject: Subject,
+    /// What is indexed of it.
+    pub document: Document,
+    /// Members whose value had another type than is known, and were left out.
+    pub mistyped: u32,
+}
+
+/// Why the JSON is no record. The text says nothing of its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Not JSON, or not UTF-8.
+    #[error("reading a record: it is not JSON")]
+    NotJson,
+    /// No reference or id, or one that cannot be a key.
+    #[error("reading a record: it has no usable key")]
+    NoKey,
+}
+
+/// Bytes of a key that can be stored, as for callbacks.
+const KEY: usize = 512;
+
+/// Reads one record, with or without its wrapper. `live` holds the status ids of searchable vacancies.
+///
+/// # Errors
+/// [`RecordError`].
+pub fn read_record(kind: Kind, json: &[u8], live: &[String]) -> Result<Record, RecordError> {
+    let text = std::str::from_utf8(json).map_err(|_| RecordError::NotJson)?;
+    let read = |text: &str| {
+        let (document, mistyped) = counting(|| match kind {
+            Kind::Vacancy => vacancy::read(text, live),
+            Kind::Candidate => candidate::read(text),
+        });
+        document.map(|document| Record { subject: Subject::new(kind, document.key().to_owned()), document, mistyped })
+    };
+    match read(text) {
+        // Half a surrogate pair is grammatical JSON and no text: it is replaced, and the record kept.
+        Err(RecordError::NotJson) => match mend_surrogates(text) {
+            Cow::Owned(mended) => read(&mended),
+            Cow::Borrowed(_) => Err(RecordError::NotJson),
+        },
+        read => read,
+    }
+}
+
+/// A document that is found by this key; ids are verbatim, so one that cannot be stored verbatim is none.
+pub(super) fn keyed(kind: Kind, key: &Text<'_>) -> Result<Document, RecordError> {
+    match key.0.as_deref() {
+        Some(key) if !key.is_empty() && key.len() <= KEY && !key.contains('\0') => {
+            Ok(Document::new(Subject::new(kind, key.to_owned())))
+        }
+        _ => Err(RecordError::NoKey),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(kind: Kind, value: &Value) -> Result<Record, RecordError> {
+        read_record(kind, value.to_string().as_bytes(), &["_TS_CO_OfferStatus_Diffuse".into()])
+    }
+
+    fn vacancy() -> Value {
+        json!({
+            "reference": "2016-48 ", "languageId": 1036,
+            "status": {"id": "_TS_CO_OfferStatus_Diffuse", "label": "Diffusée"},
+            "creationDate": "2016-01-28T10:06:10.377", "modificationDate": null,
+            "jobDescription": {
+                "title": "Développeur C++ H/F", "description1": "Missions variées",
+                "description1HTML": "<p>ignored</p>", "description2": null, "description2HTML": "<p>d&eacute;j&agrave;</p>",
+                "contractType": {"id": "_TS_CO_Contract_CDI", "label": "CDI"}, "jobTime": {"id": null, "label": null},
+                "secondaryProfiles": []
+            },
+            "criteria": {"skills": [{"id": "_TS_CO_Skill_Rust", "label": "Rust"}], "diploma": null},
+            "location": {"country": {"id": "_TS_CO_Country_France", "label": "France"}, "latitude": "48.8"}
+        })
+    }
+
+    fn candidate() -> Value {
+        json!({
+            "candidateDetail": {
+                "id": "_TS-00001", "firstName": "Ana", "lastName": "Exemple", "email": "ana@example.org",
+                "isAnonymized": false, "title": "Cheffe de projet", "creationDate": "2012-02-13T13:56:59.353Z",
+                "personalInformation": {"city": "Paris", "residentCountry": null},
+                "experiences": [{"experience": {"company": "Une Société", "function": "Analyste", "profile": null}}],
+                "educations": [{"school": "École", "diploma": {"id": "x", "label": "Master"}}],
+                "additionalInformation": {"skills": [{"id": "s", "label": "SQL"}]}
+            },
+            "isEmployee": false, "applications": [{"vacancyReference": "2016-48"}], "attachments": []
+        })
+    }
+
+    #[test]
+    fn a_vacancy_with_and_without_its_wrapper() {
+        for value in [vacancy(), json!({"offerDetail": vacancy()})] {
+            let record = read(Kind::Vacancy, &value).unwrap();
+            let document = &record.document;
+            assert_eq!(record.subject.key(), "2016-48 ");
+            assert_eq!(
+                (document.title.as_str(), document.language, document.live),
+                ("Développeur C++ H/F", Some(1036), true)
+            );
+            assert_eq!(document.folded()[0], "developpeur cplusplus h f");
+            assert_eq!(document.folded()[2], "missions variees deja");
+            assert!(document.coded.iter().any(|coded| coded.field == "jobDescription.contractType"));
+            assert!(!document.coded.iter().any(|coded| coded.field == "jobDescription.jobTime"));
+            assert_eq!(serde_json::from_str::<Value>(document.raw()).unwrap(), vacancy());
+            assert_eq!(document.modified, None);
+        }
+    }
+
+    #[test]
+    fn a_vacancy_in_another_status_is_not_live() {
+        let mut value = vacancy();
+        value["status"]["id"] = json!("_TS_CO_OfferStatus_Archive");
+        assert!(!read(Kind::Vacancy, &value).unwrap().document.live);
+        value["status"] = Value::Null;
+        assert!(!read(Kind::Vacancy, &value).unwrap().document.live);
+    }
+
+    #[test]
+    fn a_candidate_with_and_without_its_wrapper() {
+        for value in [candidate(), candidate()["candidateDetail"].clone()] {
+            let document = read(Kind::Candidate, &value).unwrap().document;
+            assert_eq!((document.key(), document.title.as_str()), ("_TS-00001", "Cheffe de projet"));
+            assert_eq!(document.email(), Some("ana@example.org"));
+            assert!(document.folded()[0].contains("exemple") && document.folded()[2].contains("analyste"));
+            assert!(document.live && !document.anonymised);
+        }
+        assert!(read(Kind::Candidate, &candidate()).unwrap().document.raw().contains("vacancyReference"));
+    }
+
+    #[test]
+    fn an_anonymised_candidate_is_known_as_such_however_it_is_written() {
+        for said in [json!(true), json!("true"), json!(1)] {
+            let mut value = candidate();
+            value["candidateDetail"]["isAnonymized"] = said;
+            assert!(read(Kind::Candidate, &value).unwrap().document.anonymised);
+        }
+    }
+
+    #[test]
+    fn a_record_without_a_usable_key_is_none() {
+        for key in [Value::Null, json!(""), json!("a\u{0}b"), json!("x".repeat(513)), json!({})] {
+            let mut value = vacancy();
+            value["reference"] = key;
+            assert_eq!(read(Kind::Vacancy, &value).unwrap_err(), RecordError::NoKey);
+        }
+        assert_eq!(read_record(Kind::Vacancy, b"<html>", &[]).unwrap_err(), RecordError::NotJson);
+        assert_eq!(read_record(Kind::Vacancy, b"\xff", &[]).unwrap_err(), RecordError::NotJson);
+    }
+
+    /// Every member in turn is dropped, nulled or given another type; the record is kept each time.
+    #[test]
+    fn no_member_but_the_key_can_cost_a_record() {
+        fn paths(value: &Value, at: &str, into: &mut Vec<String>) {
+            if let Value::Object(members) = value {
+                for (name, inner) in members {
+                    let path = format!("{at}/{name}");
+                    paths(inner, &path, into);
+                    into.push(path);
+                }
+            }
+        }
+        for (kind, value) in [(Kind::Vacancy, vacancy()), (Kind::Candidate, candidate())] {
+            let mut all = Vec::new();
+            paths(&value, "", &mut all);
+            assert!(all.len() > 15);
+            for path in all
+                .iter()
+                .filter(|path| !matches!(path.as_str(), "/reference" | "/candidateDetail" | "/candidateDetail/id"))
+            {
+                for wrong in
+                    [Value::Null, json!(7), json!("🦀"), json!([[]]), json!({"a": {}}), json!(true), json!(1e300)]
+                {
+                    let mut changed = value.clone();
+                    *changed.pointer_mut(path).unwrap() = wrong;
+                    assert!(read(kind, &changed).is_ok(), "{path}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_costs_a_character_only() {
+        let json = br#"{"reference":"r","jobDescription":{"title":"x \ud83d y"}}"#;
+        assert_eq!(read_record(Kind::Vacancy, json, &[]).unwrap().document.title, "x \u{fffd} y");
+    }
+
+    #[test]
+    fn debug_shows_nothing_of_a_person() {
+        let shown = format!("{:?}", read(Kind::Candidate, &candidate()).unwrap());
+        assert!(!shown.contains("Ana") && !shown.contains("example.org") && !shown.contains("_TS-00001"), "{shown}");
+    }
+}

@@ -1,0 +1,128 @@
+//! The members of `offerDetail` that are used.
+
+use super::{
+    Coded, Document, Kind,
+    document::Weight,
+    html::push_plain,
+    lenient::{List, Text, Unread, Whole, view},
+    record::{RecordError, keyed},
+};
+
+view! {
+    struct Wrapper {
+        detail: Unread<'a> = "offerDetail",
+    }
+
+    struct Offer {
+        reference: Text<'a> = "reference",
+        language: Whole = "languageId",
+        status: Coded = "status",
+        category: Coded = "vacancyCategory",
+        organisation: Coded = "organisation",
+        created: Text<'a> = "creationDate",
+        modified: Text<'a> = "modificationDate",
+        job: JobDescription<'a> = "jobDescription",
+        criteria: Criteria<'a> = "criteria",
+        location: Location<'a> = "location",
+    }
+
+    struct JobDescription {
+        title: Text<'a> = "title",
+        description1: Text<'a> = "description1",
+        description1_html: Text<'a> = "description1HTML",
+        description2: Text<'a> = "description2",
+        description2_html: Text<'a> = "description2HTML",
+        contract_type: Coded = "contractType",
+        professional_category: Coded = "professionalCategory",
+        salary_range: Coded = "salaryRange",
+        job_time: Coded = "jobTime",
+        country: Coded = "country",
+        primary_profile: Coded = "primaryProfile",
+        secondary_profiles: List<Coded> = "secondaryProfiles",
+    }
+
+    struct Criteria {
+        experience_level: Coded = "experienceLevel",
+        education_level: Coded = "educationLevel",
+        diploma: Coded = "diploma",
+        skills: List<Coded> = "skills",
+        specialisations: List<Coded> = "specialisations",
+        free1: Text<'a> = "freeCriteria1",
+        free1_html: Text<'a> = "freeCriteria1HTML",
+        free2: Text<'a> = "freeCriteria2",
+        free2_html: Text<'a> = "freeCriteria2HTML",
+    }
+
+    struct Location {
+        address: Text<'a> = "address",
+        geographical_area: Coded = "geographicalArea",
+        country: Coded = "country",
+        region: Coded = "region",
+        department: Coded = "department",
+    }
+}
+
+/// Reads a vacancy, live when its status is one of `live`.
+pub(super) fn read(json: &str, live: &[String]) -> Result<Document, RecordError> {
+    let wrapper: Wrapper<'_> = serde_json::from_str(json).map_err(|_| RecordError::NotJson)?;
+    let detail = wrapper.detail.0.unwrap_or(json);
+    let offer: Offer<'_> = serde_json::from_str(detail).map_err(|_| RecordError::NotJson)?;
+    let mut document = keyed(Kind::Vacancy, &offer.reference)?;
+    document.raw = detail.to_owned();
+    document.language = offer.language.0;
+    document.created = offer.created.owned();
+    document.modified = offer.modified.owned();
+    document.live = offer.status.id.as_ref().is_some_and(|id| live.contains(id));
+    document.title = offer.job.title.owned().unwrap_or_default();
+    let title = document.title.clone();
+    document.words(Weight::A, &title);
+    document.status = offer.status.some();
+    document.code("vacancyCategory", offer.category);
+    document.code("organisation", offer.organisation);
+    let JobDescription { secondary_profiles, .. } = offer.job;
+    for (field, value) in [
+        ("jobDescription.contractType", offer.job.contract_type),
+        ("jobDescription.professionalCategory", offer.job.professional_category),
+        ("jobDescription.salaryRange", offer.job.salary_range),
+        ("jobDescription.jobTime", offer.job.job_time),
+        ("jobDescription.country", offer.job.country),
+        ("jobDescription.primaryProfile", offer.job.primary_profile),
+        ("criteria.experienceLevel", offer.criteria.experience_level),
+        ("criteria.educationLevel", offer.criteria.education_level),
+        ("criteria.diploma", offer.criteria.diploma),
+        ("location.geographicalArea", offer.location.geographical_area),
+        ("location.country", offer.location.country),
+        ("location.region", offer.location.region),
+        ("location.department", offer.location.department),
+    ] {
+        document.code(field, value);
+    }
+    for (field, values) in [
+        ("jobDescription.secondaryProfiles", secondary_profiles),
+        ("criteria.skills", offer.criteria.skills),
+        ("criteria.specialisations", offer.criteria.specialisations),
+    ] {
+        values.0.into_iter().for_each(|value| document.code(field, value));
+    }
+    for (plain, html) in [
+        (&offer.job.description1, &offer.job.description1_html),
+        (&offer.job.description2, &offer.job.description2_html),
+        (&offer.criteria.free1, &offer.criteria.free1_html),
+        (&offer.criteria.free2, &offer.criteria.free2_html),
+        (&offer.location.address, &Text::default()),
+    ] {
+        describe(&mut document, plain, html);
+    }
+    Ok(document)
+}
+
+/// The plain form, or else the text of the HTML form.
+fn describe(document: &mut Document, plain: &Text<'_>, html: &Text<'_>) {
+    if let Some(text) = plain.filled() {
+        document.words(Weight::C, &text);
+    } else if let Some(html) = html.filled() {
+        let mut text = String::with_capacity(html.len());
+        push_plain(&html, &mut text);
+        document.words(Weight::C, &text);
+    }
+}

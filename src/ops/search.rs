@@ -1,0 +1,123 @@
+//! Searching the index: what an operator sees of it.
+//!
+//! Of a candidate that is the key, the title, the status and the coded values, and never a name or an address.
+
+mod answer;
+mod parameters;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Path, RawQuery, State},
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tracing::warn;
+
+use super::problem::Problem;
+use crate::{
+    database::Database,
+    domain::{Kind, TenantId},
+    index::search,
+};
+use answer::{Content, Item, Labels, Results};
+
+/// What the handlers share.
+struct Api {
+    database: Database,
+    tenants: BTreeSet<TenantId>,
+}
+
+impl Api {
+    fn tenant(&self, name: &str) -> Result<&TenantId, Problem> {
+        let unknown = || Problem::not_found("no such tenant: GET /api/v1/tenants lists those of the settings");
+        self.tenants.iter().find(|tenant| tenant.as_str() == name).ok_or_else(unknown)
+    }
+
+    /// The labels that referentials have for the coded values of these documents.
+    async fn labels<'a>(
+        &self,
+        tenant: &TenantId,
+        documents: impl IntoIterator<Item = &'a search::Found>,
+    ) -> Result<Labels, Problem> {
+        let mut labels = Labels::of(documents);
+        labels.known = search::labels(&self.database, tenant, &labels.ids()).await.map_err(|error| failed(&error))?;
+        Ok(labels)
+    }
+}
+
+/// The API under `/api/v1`; whatever it answers is kept by nobody on the way.
+pub(super) fn router(database: Database, tenants: impl IntoIterator<Item = TenantId>) -> Router {
+    let api = Arc::new(Api { database, tenants: tenants.into_iter().collect() });
+    Router::new()
+        .route("/tenants", get(tenants_of_the_settings))
+        .route("/tenants/{tenant}/vacancies", get(|state, path, query| find(Kind::Vacancy, state, path, query)))
+        .route("/tenants/{tenant}/vacancies/{*key}", get(|state, path| one(Kind::Vacancy, state, path)))
+        .route("/tenants/{tenant}/candidates", get(|state, path, query| find(Kind::Candidate, state, path, query)))
+        .route("/tenants/{tenant}/candidates/{*key}", get(|state, path| one(Kind::Candidate, state, path)))
+        .fallback(async || Problem::not_found("no such address"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .with_state(api)
+}
+
+/// What a reader is told of a failure: not its text, which may hold a key.
+fn failed(error: &sqlx::Error) -> Problem {
+    if search::took_too_long(error) {
+        return Problem::unavailable(format!(
+            "the search took longer than {} s and was given up: use rarer words",
+            search::PATIENCE.as_secs()
+        ));
+    }
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+    warn!(code = %code, "reading the index for an operator failed");
+    Problem::unavailable("the database cannot be read now: see /readyz?verbose")
+}
+
+#[derive(Serialize)]
+struct Tenants<'a> {
+    items: Vec<Tenant<'a>>,
+}
+
+#[derive(Serialize)]
+struct Tenant<'a> {
+    id: &'a str,
+}
+
+async fn tenants_of_the_settings(State(api): State<Arc<Api>>) -> Response {
+    let items = api.tenants.iter().map(|tenant| Tenant { id: tenant.as_str() }).collect();
+    Json(Tenants { items }).into_response()
+}
+
+async fn find(
+    kind: Kind,
+    State(api): State<Arc<Api>>,
+    Path(tenant): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let tenant = api.tenant(&tenant)?;
+    let asked = parameters::read(kind, query.as_deref().unwrap_or_default())?;
+    let page = search::find(&api.database, tenant, kind, &asked).await.map_err(|error| failed(&error))?;
+    let labels = api.labels(tenant, &page.found).await?;
+    let ranked = asked.words.as_ref().is_some_and(|words| !words.wanted().is_empty());
+    let items = page.found.into_iter().map(|found| Item::new(found, ranked, &labels)).collect();
+    Ok(Json(Results { total: page.total, offset: asked.offset, limit: asked.limit, items }).into_response())
+}
+
+async fn one(
+    kind: Kind,
+    State(api): State<Arc<Api>>,
+    Path((tenant, key)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let tenant = api.tenant(&tenant)?;
+    let (found, raw) = search::one(&api.database, tenant, kind, &key)
+        .await
+        .map_err(|error| failed(&error))?
+        .ok_or_else(|| Problem::not_found("no such document in the index"))?;
+    let labels = api.labels(tenant, [&found]).await?;
+    Ok(Json(Content::new(Item::new(found, false, &labels), raw)).into_response())
+}

@@ -1,0 +1,108 @@
+//! One private PostgreSQL for the whole binary, a database of its own for each test.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+use private_postgres::{Options, Server};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+
+/// Names a server to be used instead; its databases are made and dropped.
+const URL: &str = "CEGID_INDEXER_TEST_DATABASE_URL";
+const TEMPLATE: &str = "cegid_indexer_it_template";
+
+/// Ends with the process: its guardian stops it and removes its directory.
+enum Place {
+    Private(Server),
+    Named(String),
+}
+
+impl Place {
+    fn url(&self, database: &str) -> String {
+        match self {
+            Place::Private(server) => server.url(database),
+            Place::Named(url) => {
+                let mut url = url::Url::parse(url).expect("CEGID_INDEXER_TEST_DATABASE_URL is a URL");
+                url.set_path(database);
+                url.into()
+            }
+        }
+    }
+}
+
+async fn connect(place: &Place, database: &str) -> PgConnection {
+    place.url(database).parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
+}
+
+async fn run(place: &Place, statement: String) {
+    let mut connection = connect(place, "postgres").await;
+    sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// The server, with a migrated template.
+fn place() -> &'static Place {
+    static PLACE: OnceLock<Place> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        #[allow(clippy::disallowed_methods, reason = "the one variable of the tests")]
+        let place = match std::env::var(URL) {
+            Ok(url) => Place::Named(url),
+            Err(_) => {
+                let options =
+                    Options { settings: vec![("max_connections".into(), "400".into())], ..Options::from_env() };
+                Place::Private(Server::start_blocking(options).expect("a private PostgreSQL"))
+            }
+        };
+        thread::scope(|scope| {
+            let prepared = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    run(&place, format!("drop database if exists {TEMPLATE} with (force)")).await;
+                    run(&place, format!("create database {TEMPLATE}")).await;
+                    let url = place.url(TEMPLATE);
+                    let environment = [("CEGID_INDEXER__DATABASE__URL".to_owned(), url)];
+                    let settings = cegid_indexer::settings::Settings::load(None, environment).unwrap();
+                    let database =
+                        cegid_indexer::database::Database::new(&settings.database, settings.worker.lease).unwrap();
+                    database.migrate().await.unwrap();
+                    database.pool().close().await;
+                });
+            });
+            prepared.join().unwrap();
+        });
+        place
+    })
+}
+
+/// A database that is dropped with its test.
+pub struct Named(String);
+
+impl Named {
+    pub async fn create() -> Named {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cegid_indexer_it_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let place = tokio::task::spawn_blocking(place).await.unwrap();
+        run(place, format!("create database {name} template {TEMPLATE}")).await;
+        Named(name)
+    }
+
+    pub fn url(&self) -> String {
+        place().url(&self.0)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let statement = format!("drop database if exists {} with (force)", self.0);
+        // A runtime of its own: the test's may be going down.
+        let dropped = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(run(place(), statement));
+        });
+        let _failed = dropped.join();
+    }
+}

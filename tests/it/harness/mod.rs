@@ -1,0 +1,328 @@
+//! A world for one test: a database of its own on the binary's private server, a simulated tenant, the service, and one
+//! clock for both that is turned by hand.
+//!
+//! A world cannot be left dirty unnoticed: [`World::end`] fails on an unbalanced ledger, on an index that differs from
+//! the simulator's truth, on an outcome that was not reported and on a task that died.
+
+pub mod database;
+pub mod process;
+pub mod raw;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use cegid_indexer::{
+    app::App,
+    clock::Clock,
+    database::Database,
+    domain::{Kind, TenantId},
+    index::documents,
+    ledger::{self, Ledger},
+    lifecycle::{Stop, TaskDied},
+    settings::Settings,
+    sweeps,
+};
+use cegid_simulator::{Config, Simulator};
+use chrono::{DateTime, Utc};
+use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+
+/// By the machine's clock: what has not come by then is a failure, not slowness.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+/// How far the clock is turned between two looks while a world settles.
+const STEP: Duration = Duration::from_millis(500);
+/// A callback's signature is keyed with this.
+pub const SECRET: &str = "test-secret-0001";
+pub const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
+
+/// When every test begins.
+pub fn start_time() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_789_000_000, 0).unwrap()
+}
+
+pub fn tenant() -> TenantId {
+    "acme".parse().unwrap()
+}
+
+/// What a test wants otherwise.
+pub struct Plan {
+    pub simulator: Config,
+    /// Settings by their environment name without the prefix.
+    pub settings: BTreeMap<&'static str, String>,
+    /// Whether the service starts at once.
+    pub start: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Plan {
+        let simulator = Config {
+            vacancies: 30,
+            candidates: 20,
+            client_id: CLIENT_ID.into(),
+            client_secret: SECRET.into(),
+            burst_every: None,
+            unaskable_references: false,
+            now: Some(start_time()),
+            ..Config::default()
+        };
+        let settings = BTreeMap::from([
+            ("LOG__LEVEL", "warn".to_owned()),
+            ("TENANTS__ACME__LOAD_PAUSE", "1ms".to_owned()),
+            ("TENANTS__ACME__LOAD_WINDOWS", "2".to_owned()),
+            // Read by the one test that is about them.
+            ("TENANTS__ACME__REFERENTIALS", String::new()),
+        ]);
+        Plan { simulator, settings, start: true }
+    }
+}
+
+impl Plan {
+    pub fn sized(vacancies: usize, candidates: usize) -> Plan {
+        let mut plan = Plan::default();
+        plan.simulator.vacancies = vacancies;
+        plan.simulator.candidates = candidates;
+        plan
+    }
+
+    pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Plan {
+        self.settings.insert(key, value.into());
+        self
+    }
+
+    pub fn stopped(mut self) -> Plan {
+        self.start = false;
+        self
+    }
+}
+
+struct Running {
+    stop: Stop,
+    task: JoinHandle<Result<(), TaskDied>>,
+}
+
+pub struct World {
+    pub simulator: Simulator,
+    pub clock: Clock,
+    pub database: Database,
+    /// `http://127.0.0.1:PORT` of the public listener.
+    pub public: String,
+    /// The same of the operators' listener.
+    pub operators: String,
+    pub http: reqwest::Client,
+    pairs: Vec<(String, String)>,
+    running: Option<Running>,
+    _name: database::Named,
+}
+
+/// A port that was free a moment ago: the public address must be known before the service binds it.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl World {
+    pub async fn start(plan: Plan) -> World {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let start = plan.simulator.now.unwrap_or_else(start_time);
+        let simulator = Simulator::start(plan.simulator, listener).await.unwrap();
+        let clock = Clock::turned(start);
+        let name = database::Named::create().await;
+        let (public, operators) = (free_port(), free_port());
+        let mut values: BTreeMap<&str, String> = BTreeMap::from([
+            ("DATABASE__URL", name.url()),
+            ("RECEIVE__BIND", format!("127.0.0.1:{public}")),
+            ("OPS__BIND", format!("127.0.0.1:{operators}")),
+            ("PUBLIC_URL", format!("http://127.0.0.1:{public}")),
+            ("TENANTS__ACME__BASE_URL", simulator.base_url()),
+            ("TENANTS__ACME__CLIENT_ID", CLIENT_ID.into()),
+            ("TENANTS__ACME__CLIENT_SECRET", SECRET.into()),
+        ]);
+        values.extend(plan.settings);
+        let pairs: Vec<(String, String)> =
+            values.into_iter().map(|(key, value)| (format!("CEGID_INDEXER__{key}"), value)).collect();
+        let settings = Settings::load(None, pairs.clone()).unwrap();
+        let database = Database::new(&settings.database, settings.worker.lease).unwrap();
+        let mut world = World {
+            simulator,
+            clock,
+            database,
+            public: format!("http://127.0.0.1:{public}"),
+            operators: format!("http://127.0.0.1:{operators}"),
+            http: reqwest::Client::builder().build().unwrap(),
+            pairs,
+            running: None,
+            _name: name,
+        };
+        if plan.start {
+            world.start_service().await;
+        }
+        world
+    }
+
+    /// The service's settings as environment variables, for a process of its own.
+    pub fn environment(&self) -> HashMap<String, String> {
+        self.pairs.iter().cloned().collect()
+    }
+
+    pub async fn start_service(&mut self) {
+        assert!(self.running.is_none(), "the service runs already");
+        let settings = Settings::load(None, self.pairs.clone()).unwrap();
+        let app = App::bind(settings, self.clock.clone()).await.unwrap();
+        let stop = Stop::default();
+        let task = tokio::spawn(app.run(stop.clone()));
+        self.running = Some(Running { stop, task });
+        self.until("the service is ready", async |world: &World| world.get(&world.public, "/readyz").await.0 == 200)
+            .await;
+    }
+
+    /// Asks for a stop, and waits until the service has ended.
+    pub async fn stop_service(&mut self) {
+        if let Some(Running { stop, task }) = self.running.take() {
+            stop.drain();
+            task.await.unwrap().unwrap();
+        }
+    }
+
+    pub fn stop(&self) -> &Stop {
+        &self.running.as_ref().expect("the service does not run").stop
+    }
+
+    /// Turns the clock of the service and of the simulator.
+    pub fn turn(&self, by: Duration) {
+        self.clock.turn(by);
+        self.simulator.set_now(self.clock.now());
+    }
+
+    /// Turns the clock step by step until something holds.
+    pub async fn until(&self, what: &str, holds: impl AsyncFn(&World) -> bool) {
+        self.wait(what, Some(STEP), holds).await;
+    }
+
+    /// Waits until something holds that a process with the machine's clock brings about.
+    pub async fn until_by_itself(&self, what: &str, holds: impl AsyncFn(&World) -> bool) {
+        self.wait(what, None, holds).await;
+    }
+
+    async fn wait(&self, what: &str, step: Option<Duration>, holds: impl AsyncFn(&World) -> bool) {
+        let since = Instant::now();
+        while !holds(self).await {
+            if since.elapsed() > PATIENCE {
+                let ledger = ledger::read(&self.database, &tenant(), DateTime::UNIX_EPOCH).await;
+                let story: Vec<String> =
+                    self.simulator.requests().iter().rev().take(15).map(|request| request.line()).collect();
+                panic!(
+                    "not within {PATIENCE:?}: {what}\n{ledger:#?}\nlast requests, newest first:\n{}",
+                    story.join("\n")
+                );
+            }
+            if let Some(step) = step {
+                self.turn(step);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    pub async fn ledger(&self) -> Ledger {
+        ledger::read(&self.database, &tenant(), DateTime::UNIX_EPOCH).await.unwrap()
+    }
+
+    pub async fn loaded(&self) -> bool {
+        let loads = sweeps::loads(&self.database).await.unwrap_or_default();
+        loads.len() == 2 && loads.iter().all(|load| load.remaining == 0)
+    }
+
+    /// Sends what the simulator holds back and turns the clock until nothing waits any more.
+    pub async fn settle(&self) {
+        self.simulator.flush().await;
+        self.until("the load is done and nothing waits", async |world: &World| {
+            world.simulator.queued_callbacks() == 0 && world.loaded().await && world.ledger().await.balances()
+        })
+        .await;
+    }
+
+    /// Key, title and searchability of what is indexed.
+    pub async fn indexed(&self, kind: Kind) -> BTreeMap<String, (String, bool)> {
+        let titles = documents::titles(&self.database, &tenant(), kind).await.unwrap();
+        titles.into_iter().map(|(key, title, searchable)| (key, (title, searchable))).collect()
+    }
+
+    /// What differs between the index and the simulator's truth. Vacancies that never were live may be left out: the
+    /// initial load does not ask for them.
+    pub async fn differences(&self) -> Vec<String> {
+        let mut differences = Vec::new();
+        for kind in Kind::ALL {
+            let mut indexed = self.indexed(kind).await;
+            for row in self.simulator.truth().into_iter().filter(|row| row.kind == kind.as_str()) {
+                let held = indexed.remove(&row.key);
+                let wanted = row.present && !row.anonymised;
+                match held {
+                    Some(_) if !wanted => differences.push(format!("{kind} {} should be gone", row.key)),
+                    Some((title, live)) if title != row.title || live != row.live => differences.push(format!(
+                        "{kind} {}: {title:?} live {live}, should be {:?} live {}",
+                        row.key, row.title, row.live
+                    )),
+                    None if wanted && row.live => differences.push(format!("{kind} {} is missing", row.key)),
+                    _ => {}
+                }
+            }
+            differences.extend(indexed.into_keys().map(|key| format!("{kind} {key} is nowhere at Cegid")));
+        }
+        differences
+    }
+
+    pub async fn assert_equal_to_truth(&self) {
+        let differences = self.differences().await;
+        assert!(differences.is_empty(), "the index differs from the truth:\n{}", differences.join("\n"));
+    }
+
+    /// The last report that Cegid holds of everything indexed says success.
+    pub async fn assert_reported(&self) {
+        let last = self.simulator.last_reports();
+        for (kind, report_type) in [(Kind::Vacancy, "vacancies"), (Kind::Candidate, "candidates")] {
+            for key in self.indexed(kind).await.into_keys() {
+                let report = last.get(&(report_type.into(), key.clone()));
+                assert!(report.is_some_and(|report| report.status == "success"), "{kind} {key}: {report:?}");
+            }
+        }
+    }
+
+    pub async fn get(&self, base: &str, path: &str) -> (u16, String) {
+        match self.http.get(format!("{base}{path}")).send().await {
+            Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap_or_default()),
+            Err(_) => (0, String::new()),
+        }
+    }
+
+    /// Every callback was answered 200.
+    pub fn assert_all_accepted(&self) {
+        let refused: Vec<_> = self.simulator.sent().into_iter().filter(|sent| !sent.accepted()).collect();
+        assert!(refused.is_empty(), "not accepted: {refused:#?}");
+    }
+
+    /// Export calls that the simulator answered or refused since its request of this number.
+    pub fn export_calls(&self, path: &str, since: u64) -> usize {
+        self.simulator.count_requests(|request| request.number > since && request.path == path)
+    }
+
+    /// The number of the simulator's last request.
+    pub fn last_request(&self) -> u64 {
+        self.simulator.requests().last().map_or(0, |request| request.number)
+    }
+
+    /// Settles, and fails unless everything adds up; then stops.
+    pub async fn end(mut self) {
+        self.settle().await;
+        self.assert_equal_to_truth().await;
+        self.assert_reported().await;
+        self.stop_service().await;
+        self.simulator.stop().await;
+    }
+
+    /// Stops without a look at what is left, for a test that has looked by itself.
+    pub async fn leave(mut self) {
+        self.stop_service().await;
+        self.simulator.stop().await;
+    }
+}

@@ -1,0 +1,43 @@
+//! The real binary, as a process that can be killed.
+
+use std::{
+    collections::HashMap,
+    process::{Child, Command, Output, Stdio},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_cegid-indexer");
+
+/// A running service; killed when dropped.
+pub struct Service(Child);
+
+impl Service {
+    pub fn start(environment: &HashMap<String, String>) -> Service {
+        let child = Command::new(BINARY)
+            .arg("serve")
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Service(child)
+    }
+
+    /// As `kill -9`.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ended_before = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(arguments: &[&str], environment: &HashMap<String, String>) -> Output {
+    Command::new(BINARY).args(arguments).envs(environment).stdin(Stdio::null()).output().unwrap()
+}
