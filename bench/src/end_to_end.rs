@@ -106,7 +106,8 @@ impl<'a> EndToEnd<'a> {
             postgres,
             ats,
             service,
-            database: Database::new(&settings.database, settings.worker.lease)?,
+            // Its pool wants to be made on a runtime.
+            database: postgres.block_on(async { Database::new(&settings.database, settings.worker.lease) })?,
             tenant: TENANT.parse().map_err(|_| anyhow::anyhow!("the bench's tenant has a bad name"))?,
             signer,
             keys,

@@ -23,8 +23,28 @@ const VACANCIES: usize = 10_000;
 const CANDIDATES: usize = 2_000;
 /// Bytes of an attachment.
 const ATTACHMENT: usize = 100 * 1024;
-/// Bytes of these that deflate cannot make smaller.
-const NOISE: usize = ATTACHMENT * 6 / 10;
+/// Bytes after which its contents begin anew …
+const STRETCH: usize = 1024;
+/// … and how many of these deflate cannot make smaller.
+const NOISE: usize = STRETCH * 6 / 10;
+const WORDS: [&str; 16] = [
+    "obj",
+    "endobj",
+    "stream",
+    "/Type",
+    "/Page",
+    "/Font",
+    "expérience",
+    "formation",
+    "compétences",
+    "projet",
+    "client",
+    "équipe",
+    "gestion",
+    "2019",
+    "2024",
+    "responsable",
+];
 
 /// Answers of the exports as they come from the wire, in memory.
 pub struct Records {
@@ -83,19 +103,25 @@ pub fn split(page: &Bytes) -> Vec<Bytes> {
     frames
 }
 
+/// Noise and words in turn, as a file with compressed and plain parts has them.
 fn attachment(number: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(ATTACHMENT);
+    let mut bytes = Vec::with_capacity(ATTACHMENT + STRETCH);
     let mut random = 0x2545_F491_4F6C_DD1D ^ (number + 1);
-    while bytes.len() < NOISE {
+    let mut draw = || {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        bytes.extend_from_slice(&random.to_le_bytes());
-    }
-    let mut line = 0;
+        random
+    };
     while bytes.len() < ATTACHMENT {
-        bytes.extend_from_slice(format!("{line} 0 obj << /Type /Page /Parent 2 0 R >> endobj\n").as_bytes());
-        line += 1;
+        let begun = bytes.len();
+        while bytes.len() < begun + NOISE {
+            bytes.extend_from_slice(&draw().to_le_bytes());
+        }
+        while bytes.len() < begun + STRETCH {
+            bytes.extend_from_slice(WORDS[(draw() % WORDS.len() as u64) as usize].as_bytes());
+            bytes.push(b' ');
+        }
     }
     bytes.truncate(ATTACHMENT);
     bytes

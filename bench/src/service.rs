@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 use crate::request::{CLIENT_ID, SECRET, TENANT};
 
+/// The workspace that this was built from.
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(20);
@@ -153,7 +155,7 @@ pub fn program() -> anyhow::Result<PathBuf> {
     let built = Command::new("cargo")
         .arg("build")
         .args(release.then_some("--release"))
-        .args(["--package", "cegid-indexer", "--target-dir"])
+        .args(["--package", "cegid-indexer", "--manifest-path", MANIFEST, "--target-dir"])
         .arg(directory.parent().context("the bench's program is not in a target directory")?)
         .status();
     match built {
