@@ -133,6 +133,9 @@ fn short(value: f64) -> String {
 fn spread(values: &[f64]) -> String {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if values.len() == 1 {
+        return short(least);
+    }
     format!("{} ({}–{})", short(median(values)), short(least), short(most))
 }
 
@@ -195,6 +198,7 @@ mod tests {
     #[test]
     fn figures_are_short() {
         assert_eq!(spread(&[3.0, 1.0, 2.5]), "2.50 (1.00–3.00)");
+        assert_eq!(spread(&[12.34]), "12.3");
         assert_eq!((short(47_123.4), short(99.96), short(0.4)), ("47,123".into(), "100.0".into(), "0.40".into()));
         assert_eq!(median(&[1.0, 2.0]), 1.5);
     }
