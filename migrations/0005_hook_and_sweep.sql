@@ -17,7 +17,7 @@ create table hook (
 comment on table hook is 'No list of hooks can be had from Cegid: this table is the register.';
 comment on column hook.tenant is 'Name of the tenant in the settings.';
 comment on column hook.event is 'The event it is registered for; one registration each.';
-comment on column hook.hook_id is 'Cegid''s id of the registration, opaque; needed to delete it.';
+comment on column hook.hook_id is 'Cegid''s id of the registration, opaque; needed to delete it; empty when Cegid named none.';
 comment on column hook.callback_url is 'The address that was registered.';
 comment on column hook.ping_url is 'The ping address that was registered.';
 comment on column hook.registered_at is 'When Cegid answered with the id.';

@@ -199,6 +199,10 @@ async fn work(shared: Shared, health: Arc<Health>, stop: Stop) {
             () = tokio::time::sleep(RECONNECT) => {}
         }
     }
+    // Leases are judged by the clock, so it is set before the first is taken.
+    if let Ok(time) = shared.database.time().await {
+        shared.clock.follow(time);
+    }
     health.migrated();
     info!(tenants = shared.settings.tenants.len(), "the schema is current");
     let mut running = JoinSet::new();
@@ -210,7 +214,7 @@ async fn work(shared: Shared, health: Arc<Health>, stop: Stop) {
     while let Some(ended) = running.join_next().await {
         if let Err(error) = ended {
             // Nobody would work that tenant any more: the process is begun again.
-            tracing::error!(error = %error, "a worker died");
+            tracing::error!(panicked = error.is_panic(), "a worker died");
             return;
         }
     }

@@ -32,6 +32,7 @@ pub enum DatabaseError {
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: PgPool,
+    vital: PgPool,
     options: PgConnectOptions,
     connect_timeout: Duration,
 }
@@ -55,12 +56,22 @@ impl Database {
             .min_connections(0)
             .acquire_timeout(settings.connect_timeout)
             .connect_lazy_with(options.clone());
-        Ok(Database { pool, options, connect_timeout: settings.connect_timeout })
+        let vital = PgPoolOptions::new()
+            .max_connections(2)
+            .min_connections(0)
+            .acquire_timeout(settings.connect_timeout)
+            .connect_lazy_with(options.clone());
+        Ok(Database { pool, vital, options, connect_timeout: settings.connect_timeout })
     }
 
     /// For single statements.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// For leases and health, which must not wait behind the work.
+    pub fn vital(&self) -> &PgPool {
+        &self.vital
     }
 
     /// Begins a transaction. The round trip runs in a task of its own and always finishes: a `begin` that is dropped
@@ -111,7 +122,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn time(&self) -> sqlx::Result<DateTime<Utc>> {
-        sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&self.pool).await
+        sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&self.vital).await
     }
 }
 

@@ -77,8 +77,10 @@ pub async fn note(
                 as u (key, report_id, error, item_date, item_update)
            order by key
            on conflict (tenant, kind, key) do update set
-             report_id = excluded.report_id, outcome = excluded.outcome, messages = excluded.messages,
-             item_date = excluded.item_date, item_update = excluded.item_update, noted = excluded.noted,
+             -- A failure knows no record: it goes to the id under which the subject was reported before.
+             report_id = case when excluded.outcome = 'error' then held.report_id else excluded.report_id end,
+             item_date = case when excluded.outcome = 'error' then held.item_date else excluded.item_date end,
+             outcome = excluded.outcome, messages = excluded.messages, item_update = excluded.item_update, noted = excluded.noted,
              due_at = excluded.due_at, attempts = 0, last_error = null, dead_at = null
            where held.noted < excluded.noted"#,
         tenant.as_str(),
@@ -195,7 +197,18 @@ pub async fn reported(
     Ok(())
 }
 
-/// Cegid refused this item by itself: it is dead unless a newer outcome was noted.
+/// How Cegid refused an item by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What it said.
+    pub says: &'a str,
+    /// When it is to be sent again; dead when never.
+    pub again: Option<DateTime<Utc>>,
+}
+
+/// Cegid refused this item by itself. A newer outcome that was noted meanwhile is not touched.
 ///
 /// # Errors
 /// When the database cannot take it; the item is then sent again.
@@ -203,19 +216,20 @@ pub async fn refused(
     tx: &mut PgConnection,
     tenant: &TenantId,
     kind: Kind,
-    now: DateTime<Utc>,
     item: &Item,
-    cause: &str,
+    refusal: Refusal<'_>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update report_item set dead_at = $4, last_error = $5, attempts = attempts + 1
+        "update report_item set last_error = $5, attempts = attempts + 1, due_at = coalesce($7, due_at),
+           dead_at = case when $7::timestamptz is null then $4::timestamptz end
          where tenant = $1 and kind = $2 and key = $3 and noted = $6",
         tenant.as_str(),
         kind.as_str(),
         item.key,
-        now,
-        cause,
-        item.noted
+        refusal.at,
+        refusal.says,
+        item.noted,
+        refusal.again
     )
     .execute(tx)
     .await?;

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
+use futures_util::FutureExt;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -39,16 +40,23 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         tokio::time::sleep(limits.announce).await;
     };
     tokio::pin!(stopping);
+    let mut stopping_seen = false;
     loop {
         let accept = async {
             // The semaphore is never closed.
             let place = places.clone().acquire_owned().await.ok();
             (listener.accept().await, place)
         };
-        let (accepted, place) = tokio::select! {
-            accepted = accept => accepted,
-            () = &mut stopping => break,
+        let accepted = if stopping_seen {
+            // Connections that were made before the stop are served; then the listener is closed.
+            accept.now_or_never()
+        } else {
+            tokio::select! {
+                accepted = accept => Some(accepted),
+                () = &mut stopping => { stopping_seen = true; continue }
+            }
         };
+        let Some((accepted, place)) = accepted else { break };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {

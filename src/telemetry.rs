@@ -32,6 +32,11 @@ pub fn start_on<W>(settings: &Log, writer: W) -> Result<(), BadFilter>
 where
     W: for<'line> MakeWriter<'line> + Send + Sync + 'static,
 {
+    // The message of a panic may quote what was being read: only the place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a task panicked");
+    }));
     // sqlx logs slow statements with their text, hyper and reqwest log addresses with their query.
     let quiet = "sqlx=error,hyper=warn,hyper_util=warn,reqwest=warn";
     let filter = EnvFilter::try_new(format!("{quiet},{}", settings.level))?;

@@ -60,7 +60,7 @@ impl Lease {
             until,
             now
         )
-        .fetch_optional(database.pool())
+        .fetch_optional(database.vital())
         .await?;
         Ok(token.map(|token| Lease {
             tenant: tenant.clone(),
@@ -82,7 +82,7 @@ impl Lease {
             self.token,
             until
         )
-        .execute(database.pool())
+        .execute(database.vital())
         .await?
         .rows_affected()
             == 1;
@@ -103,7 +103,7 @@ impl Lease {
             self.token,
             self.clock.now()
         )
-        .execute(database.pool())
+        .execute(database.vital())
         .await?;
         Ok(())
     }

@@ -1,2 +1,146 @@
-//! bench
-fn main() {}
+//! The bench: what the performance page quotes, as ratios within one run. `README.md` says what each line means.
+
+mod accept;
+mod ats;
+mod candidates;
+mod decode;
+mod end_to_end;
+mod load;
+mod machine;
+mod pgbench;
+mod postgres;
+mod records;
+mod request;
+mod servers;
+mod service;
+mod table;
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::bail;
+use cegid_indexer::clock::Clock;
+use clap::Parser;
+
+use accept::Accept;
+use decode::Decode;
+use end_to_end::EndToEnd;
+use postgres::Postgres;
+use records::Records;
+use request::Signer;
+use table::Figures;
+
+/// Goals of each part.
+const ACCEPT: [&str; 6] = ["p1", "p2", "p4", "p5", "p6", "p17"];
+const DECODE: [&str; 3] = ["p7", "p8", "p9"];
+const END_TO_END: [&str; 6] = ["p10", "p11", "p12", "p13", "p14", "p15"];
+const CANDIDATES: [&str; 1] = ["p16"];
+/// Callbacks at 10/s take so many times the time of the other runs, to be enough of them.
+const PACED: u32 = 3;
+
+/// Measures the service beside pgbench and itself; Linux, in a release build
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    /// Only the parts that measure these, such as p1,p14
+    #[arg(long, value_delimiter = ',', value_name = "GOALS")]
+    only: Vec<String>,
+    /// How often everything is measured, in turn
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each run is timed
+    #[arg(long, default_value_t = 3, value_name = "SECONDS")]
+    seconds: u64,
+    /// For the bench itself: serve as one of the servers that the service is compared with
+    #[arg(hide = true, value_parser = [servers::VERIFY, servers::INSERT])]
+    serve_as: Option<String>,
+}
+
+impl Arguments {
+    /// Whether a part is to be run.
+    fn wants(&self, part: &[&str]) -> bool {
+        self.only.is_empty() || self.only.iter().any(|goal| part.contains(&goal.to_lowercase().as_str()))
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match &arguments.serve_as {
+        Some(mode) => servers::run(mode).map(|()| true),
+        None => measure(&arguments),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cegid-indexer-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// False when a run did not pass gate 0.
+fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
+    let known = [&ACCEPT[..], &DECODE, &END_TO_END, &CANDIDATES].concat();
+    if let Some(unknown) = arguments.only.iter().find(|goal| !known.contains(&goal.to_lowercase().as_str())) {
+        bail!("--only {unknown}: the goals are {}", known.join(", "));
+    }
+    let mut figures = Figures::default();
+    if cfg!(debug_assertions) {
+        figures.remark("this is a debug build: its figures mean nothing");
+    }
+    let program = service::program()?;
+    let postgres = Postgres::start()?;
+    let time = Duration::from_secs(arguments.seconds.max(1));
+    let signer = Signer::new(Clock::machine().now())?;
+    println!(
+        "PostgreSQL {}, {} processors, {} rounds of {} s",
+        postgres.version(),
+        std::thread::available_parallelism().map_or(0, usize::from),
+        arguments.rounds,
+        time.as_secs()
+    );
+
+    let (decoding, candidates) = (arguments.wants(&DECODE), arguments.wants(&CANDIDATES));
+    let directory = if decoding || candidates { Some(records::candidates()?) } else { None };
+    let decode = match &directory {
+        Some(directory) if decoding => Some(Decode::new(Records::fetch(directory.path())?)?),
+        _ => None,
+    };
+    let accepting = arguments.wants(&ACCEPT) || arguments.only.iter().any(|goal| goal.eq_ignore_ascii_case("p14"));
+    let mut calm = Vec::new();
+    for round in 1..=arguments.rounds {
+        if accepting {
+            // Begun anew for each round, so that nothing of the others runs beside it.
+            calm.push(Accept::start(&postgres, &program, signer.clone(), time)?.round(round, &mut figures)?.p99);
+        }
+        if let Some(decode) = &decode {
+            decode.round(round, time / 2, &mut figures)?;
+        }
+    }
+    drop(decode);
+    if arguments.wants(&END_TO_END) {
+        let mut end_to_end = EndToEnd::start(&postgres, &program, signer, &mut figures)?;
+        for round in 1..=arguments.rounds {
+            end_to_end.round(round, time * PACED, calm.get(round - 1).copied(), &mut figures)?;
+        }
+        end_to_end.memory(&mut figures)?;
+    }
+    if let (true, Some(directory)) = (candidates, &directory) {
+        candidates::run(&postgres, &program, directory.path(), &mut figures)?;
+    }
+    println!("\n{figures}");
+    Ok(figures.gates_hold())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_selects_its_part() {
+        let arguments = Arguments::parse_from(["bench", "--only", "P1,p14"]);
+        assert!(arguments.wants(&ACCEPT) && arguments.wants(&END_TO_END));
+        assert!(!arguments.wants(&DECODE) && !arguments.wants(&CANDIDATES));
+        assert!(Arguments::parse_from(["bench"]).wants(&DECODE));
+    }
+}

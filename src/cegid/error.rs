@@ -6,7 +6,7 @@
 //! | throttled | 429, or 503 with Retry-After | the tenant pauses as long as asked; no attempt is counted |
 //! | credentials | the token endpoint refuses them, or two tokens in a row are refused | after three, one probe every five minutes |
 //! | forbidden | 403 | that stage alone pauses for five minutes |
-//! | query | 400, 404, 413, 414 | the batch is halved; one subject alone fails by itself |
+//! | query | 400, 404 of an export, 413, 414 | the batch is halved; one subject alone fails by itself |
 //! | unexpected | not what the endpoint answers, such as an HTML page with 200 | as transient: never an empty list |
 
 use std::{fmt, time::Duration};
@@ -92,6 +92,8 @@ impl fmt::Display for CallError {
     }
 }
 
+/// Shortest: "now", or a date that has passed, must not become a busy loop.
+const RETRY_AFTER_LEAST: Duration = Duration::from_secs(1);
 /// Longest wait that is granted to a Retry-After.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(3600);
 /// Characters kept of what an error body says.
@@ -137,9 +139,11 @@ impl CallError {
         let class = match status.as_u16() {
             429 => Class::Throttled,
             503 if retry_after.is_some() => Class::Throttled,
+            400 | 401 | 403 if stage == Stage::Token => Class::Credentials,
             401 => Class::Credentials,
-            400 | 403 if stage == Stage::Token => Class::Credentials,
             403 => Class::Forbidden,
+            // A wrong path or a deployment, not what was asked.
+            404 if matches!(stage, Stage::Token | Stage::Reports | Stage::Webhooks) => Class::Unexpected,
             400 | 404 | 413 | 414 | 422 => Class::Query,
             300..=399 => Class::Unexpected,
             _ => Class::Transient,
@@ -155,7 +159,7 @@ fn wait(value: &str, now: DateTime<Utc>) -> Option<Duration> {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => (DateTime::parse_from_rfc2822(value).ok()?.to_utc() - now).to_std().unwrap_or_default(),
     };
-    Some(time.min(RETRY_AFTER_LIMIT))
+    Some(time.clamp(RETRY_AFTER_LEAST, RETRY_AFTER_LIMIT))
 }
 
 /// What the body says where it is structured and the call named nobody; anything else may hold anybody's data and is
@@ -193,7 +197,8 @@ mod tests {
         let seconds = |value| answered(Stage::Vacancies, 429, Some(value)).retry_after.map(|time| time.as_secs());
         assert_eq!(seconds("7"), Some(7));
         assert_eq!(seconds("Thu, 10 Sep 2026 00:27:40 GMT"), Some(60));
-        assert_eq!(seconds("Wed, 09 Sep 2026 00:27:40 GMT"), Some(0));
+        assert_eq!(seconds("Wed, 09 Sep 2026 00:27:40 GMT"), Some(1));
+        assert_eq!(seconds("0"), Some(1));
         assert_eq!(seconds("999999"), Some(3600));
         assert_eq!(seconds("soon"), None);
     }

@@ -6,13 +6,13 @@
 
 pub mod error;
 mod export;
-mod frames;
+pub mod frames;
 mod hooks;
 mod query;
 mod referentials;
 mod reports;
 mod token;
-mod unpack;
+pub mod unpack;
 
 use std::{sync::Arc, time::Duration};
 

@@ -25,13 +25,16 @@ pub fn encoded_length(key: &str) -> usize {
 }
 
 impl Query {
+    /// Records in one answer, at most.
+    pub const MOST: usize = 100;
+
     /// These subjects.
     pub fn keys(kind: Kind, keys: &[String]) -> Query {
         let name = match kind {
             Kind::Vacancy => "reference",
             Kind::Candidate => "id",
         };
-        Query { kind, filter: format!("{name}::{}", keys.join(",")), offset: 0, limit: 100 }
+        Query { kind, filter: format!("{name}::{}", keys.join(",")), offset: 0, limit: Query::MOST }
     }
 
     /// A page of what was updated in a window: its start included, its end not, either open. `also` is a further filter.

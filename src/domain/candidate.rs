@@ -3,13 +3,13 @@
 use super::{
     Coded, Document, Kind,
     document::Weight,
-    lenient::{Flag, List, Text, Unread, view},
+    lenient::{Flag, List, Text, view},
     record::{RecordError, keyed},
 };
 
 view! {
     struct Wrapper {
-        detail: Unread<'a> = "candidateDetail",
+        detail: Option<Candidate<'a>> = "candidateDetail",
     }
 
     struct Candidate {
@@ -75,8 +75,10 @@ view! {
 /// Reads a candidate.
 pub(super) fn read(json: &str) -> Result<Document, RecordError> {
     let wrapper: Wrapper<'_> = serde_json::from_str(json).map_err(|_| RecordError::NotJson)?;
-    let detail = wrapper.detail.0.unwrap_or(json);
-    let candidate: Candidate<'_> = serde_json::from_str(detail).map_err(|_| RecordError::NotJson)?;
+    let candidate = match wrapper.detail {
+        Some(candidate) => candidate,
+        None => serde_json::from_str(json).map_err(|_| RecordError::NotJson)?,
+    };
     let mut document = keyed(Kind::Candidate, &candidate.id)?;
     document.raw = json.to_owned();
     document.created = candidate.created.owned();

@@ -133,7 +133,13 @@ fn settle_ending(word: &str, out: &mut String, start: usize) {
 
 /// The length of the word that `text` starts with: letters, digits, and the marks on them.
 fn word_length(text: &str) -> usize {
-    text.char_indices().find(|(_, c)| !is_word(*c)).map_or(text.len(), |(at, _)| at)
+    let ascii = text.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    match text.as_bytes().get(ascii) {
+        Some(byte) if !byte.is_ascii() => {
+            text[ascii..].char_indices().find(|(_, c)| !is_word(*c)).map_or(text.len(), |(at, _)| ascii + at)
+        }
+        _ => ascii,
+    }
 }
 
 fn is_word(char: char) -> bool {

@@ -129,6 +129,28 @@ mod tests {
     }
 
     #[test]
+    fn a_wrapper_in_any_form() {
+        for json in [
+            r#" { "offerDetail" : {"reference":"r"} } "#,
+            r#"{"offerDetail":{"reference":"r"},"other":{"a":1}}"#,
+            r#"{"other":{"a":1},"offerDetail":{"reference":"r"}}"#,
+            r#"{"offerDetail":{"reference":"x"},"offerDetail":{"reference":"r"}}"#,
+        ] {
+            let record = read_record(Kind::Vacancy, json.as_bytes(), &[]).unwrap();
+            assert_eq!((record.subject.key(), record.document.raw()), ("r", r#"{"reference":"r"}"#), "{json}");
+        }
+        for (kind, json) in [
+            (Kind::Vacancy, r#"{"offerDetail":null,"reference":"r"}"#),
+            (Kind::Candidate, r#"{"candidateDetail":null,"id":"r"}"#),
+        ] {
+            assert_eq!(read_record(kind, json.as_bytes(), &[]).unwrap().subject.key(), "r");
+        }
+        for json in [r#"{"offerDetail":{"reference":"r"}"#, r#"{"offerDetail":{"reference":"r"}} x"#] {
+            assert_eq!(read_record(Kind::Vacancy, json.as_bytes(), &[]).unwrap_err(), RecordError::NotJson);
+        }
+    }
+
+    #[test]
     fn a_vacancy_in_another_status_is_not_live() {
         let mut value = vacancy();
         value["status"]["id"] = json!("_TS_CO_OfferStatus_Archive");

@@ -29,9 +29,9 @@ view! {
     struct JobDescription {
         title: Text<'a> = "title",
         description1: Text<'a> = "description1",
-        description1_html: Text<'a> = "description1HTML",
+        description1_html: Unread<'a> = "description1HTML",
         description2: Text<'a> = "description2",
-        description2_html: Text<'a> = "description2HTML",
+        description2_html: Unread<'a> = "description2HTML",
         contract_type: Coded = "contractType",
         professional_category: Coded = "professionalCategory",
         salary_range: Coded = "salaryRange",
@@ -48,9 +48,9 @@ view! {
         skills: List<Coded> = "skills",
         specialisations: List<Coded> = "specialisations",
         free1: Text<'a> = "freeCriteria1",
-        free1_html: Text<'a> = "freeCriteria1HTML",
+        free1_html: Unread<'a> = "freeCriteria1HTML",
         free2: Text<'a> = "freeCriteria2",
-        free2_html: Text<'a> = "freeCriteria2HTML",
+        free2_html: Unread<'a> = "freeCriteria2HTML",
     }
 
     struct Location {
@@ -64,9 +64,7 @@ view! {
 
 /// Reads a vacancy, live when its status is one of `live`.
 pub(super) fn read(json: &str, live: &[String]) -> Result<Document, RecordError> {
-    let wrapper: Wrapper<'_> = serde_json::from_str(json).map_err(|_| RecordError::NotJson)?;
-    let detail = wrapper.detail.0.unwrap_or(json);
-    let offer: Offer<'_> = serde_json::from_str(detail).map_err(|_| RecordError::NotJson)?;
+    let (detail, offer) = unwrap(json).map_err(|_| RecordError::NotJson)?;
     let mut document = keyed(Kind::Vacancy, &offer.reference)?;
     document.raw = detail.to_owned();
     document.language = offer.language.0;
@@ -109,18 +107,39 @@ pub(super) fn read(json: &str, live: &[String]) -> Result<Document, RecordError>
         (&offer.job.description2, &offer.job.description2_html),
         (&offer.criteria.free1, &offer.criteria.free1_html),
         (&offer.criteria.free2, &offer.criteria.free2_html),
-        (&offer.location.address, &Text::default()),
+        (&offer.location.address, &Unread::default()),
     ] {
         describe(&mut document, plain, html);
     }
     Ok(document)
 }
 
+/// The detail's text, and what is read of it.
+fn unwrap(json: &str) -> serde_json::Result<(&str, Offer<'_>)> {
+    // Reading the inside of a wrapper that has no other member spares going over the record twice. Where there is
+    // another member the inside is no JSON value, and the slower way is taken.
+    if let Some(detail) = sole_member(json)
+        && let Ok(offer) = serde_json::from_str(detail)
+    {
+        return Ok((detail, offer));
+    }
+    let wrapper: Wrapper<'_> = serde_json::from_str(json)?;
+    let detail = wrapper.detail.0.filter(|detail| *detail != "null").unwrap_or(json);
+    Ok((detail, serde_json::from_str(detail)?))
+}
+
+/// What stands between `{"offerDetail":` and the last `}`, when the text has that form.
+fn sole_member(json: &str) -> Option<&str> {
+    let inside = json.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let value = inside.trim_start().strip_prefix("\"offerDetail\"")?.trim_start().strip_prefix(':')?;
+    Some(value.trim()).filter(|value| value.starts_with('{'))
+}
+
 /// The plain form, or else the text of the HTML form.
-fn describe(document: &mut Document, plain: &Text<'_>, html: &Text<'_>) {
+fn describe(document: &mut Document, plain: &Text<'_>, html: &Unread<'_>) {
     if let Some(text) = plain.filled() {
         document.words(Weight::C, &text);
-    } else if let Some(html) = html.filled() {
+    } else if let Some(html) = html.text() {
         let mut text = String::with_capacity(html.len());
         push_plain(&html, &mut text);
         document.words(Weight::C, &text);

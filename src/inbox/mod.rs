@@ -137,6 +137,10 @@ impl Writer {
         batch.push(first);
         while rows < BATCH_ROWS {
             let Ok(next) = self.callbacks.try_recv() else { break };
+            // Its sender was told to try again, or has gone.
+            if next.answer.is_closed() {
+                continue;
+            }
             rows += next.callback.events().len();
             batch.push(next);
         }

@@ -126,6 +126,21 @@ impl Intake {
         router.method_not_allowed_fallback(wrong_method).with_state(self)
     }
 
+    /// A tenant's callbacks alone, with every check and nothing stored: what the bench compares receiving with.
+    #[cfg(feature = "verify-only")]
+    pub fn verify_only_router(self) -> Router {
+        async fn verify(State(intake): State<Intake>, request: Request) -> Response {
+            let began = Instant::now();
+            let answer = match intake.verify(request, gate::Path::Callback).await {
+                Ok(_verified) => accepted(),
+                Err(answer) => answer,
+            };
+            intake.metrics.accept.observe(began.elapsed().as_secs_f64());
+            answer
+        }
+        Router::new().route(TENANT_EVENTS, post(verify)).with_state(self)
+    }
+
     fn refuse(&self, refused: Refused, status: StatusCode) -> Response {
         self.metrics.refusals.get_or_create(&crate::metrics::Refused { reason: refused.reason }).inc();
         self.refusals.note(refused);

@@ -1,4 +1,4 @@
-//! Gauges that are read from the tables: at most every 15 seconds, however often Prometheus asks.
+//! Gauges that are read from the tables: at most once a minute, however often Prometheus asks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     outbox, subjects, sweeps,
 };
 
-const EVERY: Duration = Duration::from_secs(15);
+const EVERY: Duration = Duration::from_secs(60);
 
 /// Reads them until the stop.
 pub async fn run(database: Database, metrics: Arc<Metrics>, clock: Clock, stop: Stop) {

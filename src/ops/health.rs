@@ -68,25 +68,38 @@ impl Health {
     }
 }
 
-/// `/readyz`: 200 when callbacks can be stored, 503 otherwise and from the moment a stop was asked for.
-pub(super) async fn ready(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> Response {
-    let stopping = health.stop.asked();
-    let database = if stopping {
-        "not asked"
-    } else if !health.database_answers().await {
-        "away"
-    } else if health.migrated.load(Ordering::Relaxed) {
-        "ok"
-    } else {
-        "being migrated"
-    };
-    let ready = database == "ok";
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    if query.as_deref() != Some("verbose") {
-        return (status, if ready { "ready" } else { "not ready" }).into_response();
+impl Health {
+    async fn report(&self) -> (StatusCode, Report) {
+        let stopping = self.stop.asked();
+        let database = if stopping {
+            "not asked"
+        } else if !self.database_answers().await {
+            "away"
+        } else if self.migrated.load(Ordering::Relaxed) {
+            "ok"
+        } else {
+            "being migrated"
+        };
+        let ready = database == "ok";
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let missing =
+            self.tenants.is_empty().then_some("no tenant is configured: add a section [tenants.NAME] to the settings");
+        let tenants = self.tenants.iter().map(ToString::to_string).collect();
+        (status, Report { ready, database, stopping, tenants, missing })
     }
-    let missing =
-        health.tenants.is_empty().then_some("no tenant is configured: add a section [tenants.NAME] to the settings");
-    let tenants = health.tenants.iter().map(ToString::to_string).collect();
-    (status, Json(Report { ready, database, stopping, tenants, missing })).into_response()
+}
+
+/// `/readyz`: 200 when callbacks can be stored, 503 otherwise and from the moment a stop was asked for.
+pub(super) async fn ready(State(health): State<Arc<Health>>) -> Response {
+    let (status, report) = health.report().await;
+    (status, if report.ready { "ready" } else { "not ready" }).into_response()
+}
+
+/// The same for operators: `?verbose` says why, and which tenants there are.
+pub(super) async fn ready_verbose(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> Response {
+    if query.as_deref() != Some("verbose") {
+        return ready(State(health)).await;
+    }
+    let (status, report) = health.report().await;
+    (status, Json(report)).into_response()
 }

@@ -14,7 +14,7 @@ pub use health::Health;
 
 use crate::{database::Database, domain::TenantId, metrics::Metrics};
 
-/// Health for whoever can reach the public listener.
+/// Health for whoever can reach the public listener: nothing that a stranger should not know.
 pub fn public_router(health: Arc<Health>) -> Router {
     Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(health::ready)).with_state(health)
 }
@@ -26,7 +26,11 @@ pub fn router(
     database: Database,
     tenants: impl IntoIterator<Item = TenantId>,
 ) -> Router {
-    public_router(health).nest("/api/v1", search::router(database, tenants)).route(
+    let health = Router::new()
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(health::ready_verbose))
+        .with_state(health);
+    health.nest("/api/v1", search::router(database, tenants)).route(
         "/metrics",
         get(move || {
             let page = metrics.page();

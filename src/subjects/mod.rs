@@ -11,6 +11,7 @@
 mod settle;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 pub use settle::{Postponed, Settled, Why, postpone, settle};
 
@@ -154,7 +155,29 @@ pub async fn states(
     .await
 }
 
-/// A subject that is in the index and can be asked for with others, other than these: an answer that does not show it proves no absence.
+/// Locks subjects, in key order, and tells what they are now: key, state, and whether an absence is noted.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn judged_by(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    keys: &[String],
+) -> sqlx::Result<Vec<(String, State, bool)>> {
+    sqlx::query!(
+        r#"select key, state, absent_since is not null as "absent!" from subject
+           where tenant = $1 and kind = $2 and key = any($3) order by key for no key update"#,
+        tenant.as_str(),
+        kind.as_str(),
+        keys
+    )
+    .map(|row| (row.key, State::from_column(&row.state), row.absent))
+    .fetch_all(tx)
+    .await
+}
+
+/// The live subject that was read last of those that can be asked for with others, other than these: an answer that does not show it proves no absence.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -166,8 +189,9 @@ pub async fn control(
 ) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar!(
         "select key from subject
-         where tenant = $1 and kind = $2 and state in ('live', 'hidden') and absent_since is null and key <> all($3)
+         where tenant = $1 and kind = $2 and state = 'live' and absent_since is null and key <> all($3)
            and key !~ '[,|:]'
+         order by settled desc
          limit 1",
         tenant.as_str(),
         kind.as_str(),

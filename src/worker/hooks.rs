@@ -1,9 +1,9 @@
 //! Registers a webhook for every wanted event that the register does not hold.
 //!
 //! Receiving and everything else go on meanwhile. An event that the tenant refuses is recorded with the reason, does not
-//! stop the others, and is tried again at the next start.
+//! stop the others, and is tried again every hour.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 
@@ -13,6 +13,9 @@ use crate::{
     hooks::{self, Hook},
     intake::hook_urls,
 };
+
+/// Before events that the tenant has refused are tried again.
+const REFUSED: Duration = Duration::from_secs(3600);
 
 pub(super) async fn run(context: Arc<Context>) {
     // Settings with tenants have it.
@@ -24,8 +27,9 @@ pub(super) async fn run(context: Arc<Context>) {
     context.stop.draining().await;
 }
 
+/// Goes round the missing events until none is left; one that fails does not keep the others waiting.
 async fn register(context: &Context, callback_url: &str, ping_url: &str) {
-    let mut refused_now: Vec<&str> = Vec::new();
+    let mut refused: Vec<String> = Vec::new();
     while !context.stop.asked() {
         let register = match hooks::of_tenant(context.database(), &context.tenant).await {
             Ok(register) => register,
@@ -39,45 +43,60 @@ async fn register(context: &Context, callback_url: &str, ping_url: &str) {
                 held == event && hook_id.is_some() && url == callback_url
             })
         };
-        let missing = context.settings.events.iter().map(String::as_str);
-        let Some(event) = missing.into_iter().find(|event| !held(event) && !refused_now.contains(event)) else {
-            info!(
-                tenant = %context.tenant, registered = context.settings.events.len() - refused_now.len(),
-                refused = refused_now.len(), "hooks are registered"
-            );
-            return;
-        };
-        if refuse_or_register(context, event, callback_url, ping_url).await {
-            refused_now.push(event);
+        let events = context.settings.events.iter();
+        let missing: Vec<&String> = events.filter(|event| !held(event) && !refused.contains(event)).collect();
+        if missing.is_empty() {
+            let registered = context.settings.events.len() - refused.len();
+            info!(tenant = %context.tenant, registered, refused = refused.len(), "hooks are registered");
+            if refused.is_empty() {
+                return;
+            }
+            context.pause(REFUSED).await;
+            refused.clear();
+        }
+        for event in missing {
+            if register_one(context, event, (callback_url, ping_url)).await {
+                refused.push(event.clone());
+            }
         }
     }
 }
 
 /// One attempt; true when the tenant refuses the event.
-async fn refuse_or_register(context: &Context, event: &str, callback_url: &str, ping_url: &str) -> bool {
+async fn register_one(context: &Context, event: &str, (callback_url, ping_url): (&str, &str)) -> bool {
     if !context.may_call(Stage::Webhooks).await {
         return false;
     }
-    let urls = (callback_url, ping_url);
-    let (noted, refused) = match context.client.register_hook(event, callback_url, ping_url).await {
+    let answer = context.client.register_hook(event, callback_url, ping_url).await;
+    let (hook_id, refused) = match answer {
         Ok(hook_id) => {
             context.pace.succeeded(Stage::Webhooks);
-            info!(tenant = %context.tenant, event, "hook registered");
-            let database = context.database();
-            (hooks::registered(database, &context.tenant, event, &hook_id, urls, context.now()).await, false)
+            (Some(hook_id), None)
         }
         Err(error) if error.class == Class::Query => {
             warn!(tenant = %context.tenant, event, error = %error, "Cegid refuses the hook of this event");
-            let says = error.to_string();
-            (hooks::refused(context.database(), &context.tenant, event, &says, urls, context.now()).await, true)
+            (None, Some(error.to_string()))
         }
         Err(error) => {
             context.pace.failed(Stage::Webhooks, &error);
             return false;
         }
     };
-    if let Err(error) = noted {
+    let (database, tenant, urls) = (context.database(), &context.tenant, (callback_url, ping_url));
+    // Written until it is: an id that is forgotten would be registered once more.
+    while let Err(error) = match (&hook_id, &refused) {
+        (Some(hook_id), _) => hooks::registered(database, tenant, event, hook_id, urls, context.now()).await,
+        (None, says) => {
+            hooks::refused(database, tenant, event, says.as_deref().unwrap_or_default(), urls, context.now()).await
+        }
+    } {
         context.after_failure("noting a hook", &error).await;
+        if context.stop.asked() {
+            return false;
+        }
     }
-    refused
+    if hook_id.is_some() {
+        info!(tenant = %context.tenant, event, "hook registered");
+    }
+    refused.is_some()
 }

@@ -4,22 +4,25 @@
 //! a slow page changes nothing after a newer refresh. The next page is under way while one is settled. A restart goes on
 //! behind the last settled page; the page in between is read again.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tracing::{info, warn};
 
 use super::{
     Context,
+    pace::Lane,
     settlement::{NotWritten, Settlement, Written},
 };
 use crate::{
-    cegid::{CallError, Class, Page, Query, Stage},
+    cegid::{Class, Page, Query},
     domain::Kind,
     metrics::Outcome,
     subjects::{self, Postponed, State, Why},
     sweeps::{self, Progress, Window},
 };
 
+/// Items of a page that the page before has shown.
+const OVERLAP: i32 = 10;
 /// Before a window that Cegid will not answer is tried again.
 const REFUSED: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -54,23 +57,51 @@ struct Loader {
 struct Read {
     read: i64,
     page: Page,
+    /// Items of the window before the page.
+    offset: i32,
+}
+
+impl Read {
+    /// How far the window is read with this page.
+    fn end(&self) -> i32 {
+        self.offset + i32::try_from(self.page.frames()).unwrap_or(i32::MAX / 2)
+    }
 }
 
 impl Loader {
     /// Reads a window to its end, as far as nothing fails; what is left is begun again by the caller.
+    ///
+    /// Pages overlap: a record that leaves the list while it is read moves those behind it, and without an overlap as
+    /// many would be passed over. The end is a page that shows nothing behind what was read before; one that shows
+    /// nothing at all is asked for a second time.
     async fn window(&self, window: Window) {
-        let mut offset = window.next_offset;
-        let Some(mut current) = self.page(&window, offset).await else { return };
+        let mut settled = window.next_offset;
+        let mut empty = false;
+        let mut shown: HashSet<String> = HashSet::new();
+        let Some(mut current) = self.page(&window, settled).await else { return };
         loop {
-            let frames = i32::try_from(current.page.frames()).unwrap_or(i32::MAX);
-            let finished = frames == 0 && current.page.cut.is_none();
+            let (end, whole) = (current.end(), current.page.cut.is_none());
+            let nothing = current.page.frames() == 0;
+            let finished = whole && end <= settled && (!nothing || empty);
+            empty = nothing;
+            // What the page before has shown is settled.
+            let keys: HashSet<String> =
+                current.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
+            current.page.records.retain(|record| !shown.contains(record.subject.key()));
+            shown = keys;
             let progress = Progress {
-                next_offset: offset + frames,
-                records: current.page.records.len() as i64,
+                next_offset: settled.max(end),
+                records: i64::from((end - settled).max(0)),
                 broken: current.page.broken.len() as i64,
                 finished,
             };
-            offset += frames;
+            settled = progress.next_offset;
+            if !current.page.broken.is_empty() {
+                warn!(
+                    tenant = %self.context.tenant, kind = %self.kind, records = current.page.broken.len(),
+                    "records of the initial load cannot be read: they are indexed when a callback announces them readable"
+                );
+            }
             // Noted before the next page is there: it may be long in coming.
             let settle = async {
                 self.settle(current).await?;
@@ -79,21 +110,21 @@ impl Loader {
                     .await?;
                 Ok::<_, NotWritten>(())
             };
-            let (settled, next) = if finished || self.context.stop.asked() {
+            let (written, next) = if finished || self.context.stop.asked() {
                 (settle.await, None)
             } else {
-                tokio::join!(settle, self.page(&window, offset))
+                tokio::join!(settle, self.page(&window, settled))
             };
-            let settled = match settled {
+            let written = match written {
                 Err(NotWritten::LeaseLost) => return self.context.stop.draining().await,
-                settled => settled,
+                written => written,
             };
-            if let Err(error) = settled {
+            if let Err(error) = written {
                 return self.context.after_failure("settling a page of the initial load", &error).await;
             }
             if finished {
                 info!(
-                    tenant = %self.context.tenant, kind = %self.kind, window = window.position, items = offset,
+                    tenant = %self.context.tenant, kind = %self.kind, window = window.position, items = settled,
                     "a window of the initial load is done"
                 );
             }
@@ -105,13 +136,16 @@ impl Loader {
         }
     }
 
-    async fn page(&self, window: &Window, offset: i32) -> Option<Read> {
+    /// The page behind what is settled, with an overlap.
+    async fn page(&self, window: &Window, settled: i32) -> Option<Read> {
         let context = &self.context;
         let also = if self.kind == Kind::Vacancy { context.settings.load_vacancy_filter.as_str() } else { "" };
         let size = context.shared.settings.export.page_size;
+        let overlap = OVERLAP.min(i32::try_from(size / 2).unwrap_or(0));
+        let offset = (settled - overlap).max(0);
         let query = Query::window(self.kind, window.since, window.until, also, offset.unsigned_abs() as usize, size);
-        let stage = if self.kind == Kind::Vacancy { Stage::Vacancies } else { Stage::Candidates };
-        let place = context.may_export(stage).await?;
+        let lane = Lane::Load(self.kind);
+        let place = context.may_export(lane).await?;
         let read = match subjects::draw(context.database()).await {
             Ok(read) => read,
             Err(error) => {
@@ -124,26 +158,22 @@ impl Loader {
         match answer {
             Ok(page) => {
                 match &page.cut {
-                    Some(cut) => _ = context.pace.failed(stage, cut),
-                    None => _ = context.pace.succeeded(stage),
+                    Some(cut) => _ = context.pace.failed(lane, cut),
+                    None => _ = context.pace.succeeded(lane),
                 }
-                Some(Read { read, page })
+                Some(Read { read, page, offset })
             }
             Err(error) => {
-                self.failed(stage, &error).await;
+                context.pace.failed(lane, &error);
+                if error.class == Class::Query {
+                    warn!(
+                        tenant = %context.tenant, kind = %self.kind, error = %error,
+                        "Cegid does not answer the initial load's query: is tenants.*.load_vacancy_filter right?"
+                    );
+                    context.pause(REFUSED).await;
+                }
                 None
             }
-        }
-    }
-
-    async fn failed(&self, stage: Stage, error: &CallError) {
-        self.context.pace.failed(stage, error);
-        if error.class == Class::Query {
-            warn!(
-                tenant = %self.context.tenant, kind = %self.kind, error = %error,
-                "Cegid does not answer the initial load's query: is tenants.*.load_vacancy_filter right?"
-            );
-            self.context.pause(REFUSED).await;
         }
     }
 
@@ -156,7 +186,7 @@ impl Loader {
         let known = subjects::states(context.database(), &context.tenant, self.kind, &keys).await?;
         let removed = |key: &str| known.iter().any(|(known, state)| known == key && *state == State::Removed);
         let mut settlement = Settlement::new(self.kind, read.read);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for record in read.page.records {
             let key = record.subject.key();
             // A list over moving data can show a record twice.
@@ -183,6 +213,7 @@ impl Loader {
         if asked || !written.unstorable.is_empty() {
             context.queues[self.kind as usize].wake();
         }
+        context.wrote();
         self.count(&written);
         Ok(())
     }

@@ -15,7 +15,13 @@ mod report;
 mod retry;
 mod settlement;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use tokio::{
@@ -37,7 +43,7 @@ use crate::{
     settings::{CandidateReportId, Settings, Tenant},
     tenancy::Lease,
 };
-use pace::Pace;
+use pace::{Lane, Pace};
 
 /// Before a worker that failed begins again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -72,6 +78,8 @@ pub(crate) struct Context {
     queues: [Arc<Queue>; 2],
     /// Something was noted that is to be reported.
     noted: [Notify; 2],
+    /// Failures of the database since something was last written.
+    stumbles: AtomicU32,
     stop: Stop,
 }
 
@@ -118,6 +126,7 @@ async fn work(shared: &Shared, tenant: &TenantId, settings: &Arc<Tenant>, lease:
         pace: Pace::new(tenant.clone(), shared.clock.clone(), settings.calls_at_once),
         queues: [queue(Kind::Vacancy), queue(Kind::Candidate)],
         noted: Default::default(),
+        stumbles: AtomicU32::new(0),
         stop: stop.part(),
     });
     let mut stages = JoinSet::new();
@@ -132,7 +141,7 @@ async fn work(shared: &Shared, tenant: &TenantId, settings: &Arc<Tenant>, lease:
         () = keep(&context) => true,
         failed = ended(&mut stages) => {
             if let Some(failed) = failed {
-                error!(%tenant, error = %failed, "a stage of the tenant's worker failed: beginning again");
+                error!(%tenant, panicked = failed.is_panic(), "a stage of the tenant's worker failed: beginning again");
                 tokio::time::sleep(AGAIN).await;
             }
             false
@@ -193,9 +202,9 @@ impl Context {
     }
 
     /// Waits for a place among the exports under way; none when the worker drains.
-    async fn may_export(&self, stage: Stage) -> Option<SemaphorePermit<'_>> {
+    async fn may_export(&self, lane: impl Into<Lane>) -> Option<SemaphorePermit<'_>> {
         let place = tokio::select! {
-            place = self.pace.export(stage) => place,
+            place = self.pace.export(lane) => place,
             () = self.stop.draining() => return None,
         };
         self.certain().await.then_some(place)
@@ -217,11 +226,17 @@ impl Context {
         }
     }
 
-    /// Waits a moment after the database failed: by the machine's clock, since a turned one may stand still.
+    /// Something was written: the database is well.
+    fn wrote(&self) {
+        self.stumbles.store(0, Ordering::Relaxed);
+    }
+
+    /// Waits after the database failed, longer each time until something is written: by the machine's clock, since a turned one may stand still.
     async fn after_failure(&self, doing: &str, error: &(dyn std::error::Error + Sync)) {
+        let doublings = self.stumbles.fetch_add(1, Ordering::Relaxed).min(5);
         warn!(tenant = %self.tenant, error = %error, "{doing} failed: trying again");
         tokio::select! {
-            () = tokio::time::sleep(AGAIN) => {}
+            () = tokio::time::sleep(AGAIN * (1 << doublings)) => {}
             () = self.stop.draining() => {}
         }
     }

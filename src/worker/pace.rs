@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::{
     cegid::{CallError, Class, Stage},
     clock::Clock,
-    domain::TenantId,
+    domain::{Kind, TenantId},
 };
 
 /// Pause after the first transient failure of a stage; it doubles with each.
@@ -31,13 +31,38 @@ struct State {
     /// Of the whole tenant.
     until: Option<DateTime<Utc>>,
     credentials_refused: u32,
-    stages: [StageState; 6],
+    lanes: [LaneState; 8],
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct StageState {
+struct LaneState {
     until: Option<DateTime<Utc>>,
     failures: u32,
+}
+
+/// What pauses together: one endpoint, but the initial load apart from the refreshes of the same export, so that a page
+/// that Cegid cannot serve does not hold up callbacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Everything that calls an endpoint.
+    Stage(Stage),
+    /// The initial load of a kind.
+    Load(Kind),
+}
+
+impl Lane {
+    fn index(self) -> usize {
+        match self {
+            Lane::Stage(stage) => stage as usize,
+            Lane::Load(kind) => 6 + kind as usize,
+        }
+    }
+}
+
+impl From<Stage> for Lane {
+    fn from(stage: Stage) -> Lane {
+        Lane::Stage(stage)
+    }
 }
 
 /// The pace of one tenant.
@@ -60,44 +85,48 @@ impl Pace {
     }
 
     /// Until when the stage must not be called.
-    fn paused(&self, stage: Stage) -> Option<DateTime<Utc>> {
+    fn paused(&self, lane: Lane) -> Option<DateTime<Utc>> {
         let state = self.state();
-        state.until.max(state.stages[stage as usize].until).filter(|until| *until > self.clock.now())
+        state.until.max(state.lanes[lane.index()].until).filter(|until| *until > self.clock.now())
     }
 
     /// Waits until the stage may be called.
-    pub async fn ready(&self, stage: Stage) {
-        while let Some(until) = self.paused(stage) {
+    pub async fn ready(&self, lane: impl Into<Lane>) {
+        let lane = lane.into();
+        while let Some(until) = self.paused(lane) {
             self.clock.sleep_until(until).await;
         }
     }
 
     /// Waits until an export may be called, and holds its place while it is under way. No place is held while waiting.
-    pub async fn export(&self, stage: Stage) -> SemaphorePermit<'_> {
+    pub async fn export(&self, lane: impl Into<Lane>) -> SemaphorePermit<'_> {
+        let lane = lane.into();
         loop {
-            self.ready(stage).await;
+            self.ready(lane).await;
             // The semaphore is never closed; were it, there would be nothing to wait for.
             let Ok(place) = self.exports.acquire().await else { std::future::pending().await };
-            if self.paused(stage).is_none() {
+            if self.paused(lane).is_none() {
                 return place;
             }
         }
     }
 
     /// The call succeeded. Returns whether the stage had failed before.
-    pub fn succeeded(&self, stage: Stage) -> bool {
+    pub fn succeeded(&self, lane: impl Into<Lane>) -> bool {
+        let lane = lane.into();
         let mut state = self.state();
         if state.credentials_refused >= REFUSALS {
             info!(tenant = %self.tenant, "Cegid accepts the credentials again");
         }
         state.credentials_refused = 0;
-        let stage = &mut state.stages[stage as usize];
-        stage.until = None;
-        std::mem::take(&mut stage.failures) > 0
+        let lane = &mut state.lanes[lane.index()];
+        lane.until = None;
+        std::mem::take(&mut lane.failures) > 0
     }
 
     /// The call failed: pauses what its class says. Returns the failures of the stage in a row.
-    pub fn failed(&self, stage: Stage, error: &CallError) -> u32 {
+    pub fn failed(&self, lane: impl Into<Lane>, error: &CallError) -> u32 {
+        let lane = lane.into();
         let now = self.clock.now();
         let mut state = self.state();
         match error.class {
@@ -105,7 +134,7 @@ impl Pace {
                 let pause = error.retry_after.unwrap_or(THROTTLED);
                 state.until = state.until.max(Some(now + pause));
                 info!(tenant = %self.tenant, seconds = pause.as_secs(), "Cegid asks for a pause");
-                return state.stages[stage as usize].failures;
+                return state.lanes[lane.index()].failures;
             }
             Class::Credentials => {
                 state.credentials_refused += 1;
@@ -121,22 +150,22 @@ impl Pace {
                 }
             }
             Class::Forbidden => {
-                state.stages[stage as usize].until = Some(now + PROBE);
+                state.lanes[lane.index()].until = Some(now + PROBE);
                 warn!(
-                    tenant = %self.tenant, stage = stage.as_str(),
+                    tenant = %self.tenant, stage = error.stage.as_str(),
                     "Cegid forbids this: ask the tenant's administrator for the right; it is tried again every 5 minutes"
                 );
             }
             Class::Transient | Class::Unexpected => {
-                let failures = state.stages[stage as usize].failures;
+                let failures = state.lanes[lane.index()].failures;
                 let pause = FIRST.saturating_mul(1 << failures.min(16)).min(PROBE);
-                state.stages[stage as usize].until = Some(now + pause);
-                warn!(tenant = %self.tenant, stage = stage.as_str(), error = %error, pause = pause.as_secs(), "Cegid is not well");
+                state.lanes[lane.index()].until = Some(now + pause);
+                warn!(tenant = %self.tenant, stage = error.stage.as_str(), error = %error, pause = pause.as_secs(), "Cegid is not well");
             }
             // What was asked is wrong, not Cegid.
             Class::Query => {}
         }
-        let failures = &mut state.stages[stage as usize].failures;
+        let failures = &mut state.lanes[lane.index()].failures;
         *failures += 1;
         *failures
     }
@@ -157,7 +186,7 @@ mod tests {
             pace.failed(Stage::Vacancies, error);
         }
         let state = pace.state();
-        state.until.max(state.stages[stage as usize].until).map_or(0, |until| until.timestamp())
+        state.until.max(state.lanes[Lane::from(stage).index()].until).map_or(0, |until| until.timestamp())
     }
 
     #[test]

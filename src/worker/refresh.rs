@@ -10,7 +10,11 @@ use std::{sync::Arc, time::Duration};
 
 use tracing::{debug, warn};
 
-use super::{Context, linger::linger, settlement::NotWritten};
+use super::{
+    Context,
+    linger::linger,
+    settlement::{ABSENCE, NotWritten},
+};
 use crate::{
     cegid::{CallError, Class, Page, Query, Stage, encoded_length, is_awkward},
     domain::Kind,
@@ -19,6 +23,9 @@ use crate::{
 };
 use judge::Judgement;
 
+/// Refusals of a query in a row, nothing taken, after which it is the endpoint that refuses: halving 100 subjects down
+/// to one takes seven.
+const REFUSALS: u32 = 8;
 /// Bytes of the query that are not keys.
 const QUERY_REST: usize = 80;
 
@@ -57,6 +64,8 @@ struct Refresher {
 /// Whether to go on after a part of a batch.
 enum Part {
     Done,
+    /// Cegid refused the query: to be asked for again in smaller parts, if there are any.
+    Refused(Vec<Vec<Claimed>>, CallError),
     /// To be asked for again, in smaller parts.
     Again(Vec<Vec<Claimed>>),
     /// Cegid, or the database, is not well.
@@ -106,6 +115,8 @@ impl Refresher {
             return claimed.into_iter().take(1).collect();
         }
         let mut left = self.context.shared.settings.worker.batch_query_bytes.saturating_sub(QUERY_REST);
+        // An answer holds 100 records at most, and a control may have to be among them.
+        let limit = limit.min(Query::MOST - 1);
         let mut batch = Vec::new();
         for subject in claimed.into_iter().filter(|subject| !alone(subject)).take(limit) {
             let length = encoded_length(&subject.key);
@@ -121,9 +132,20 @@ impl Refresher {
     /// Refreshes a batch; false when a call or the database failed.
     async fn refresh(&self, batch: Vec<Claimed>) -> bool {
         let mut parts = vec![batch];
+        let (mut taken, mut refusals) = (false, 0);
         while let Some(part) = parts.pop() {
             match self.part(&part).await {
-                Part::Done => {}
+                Part::Done => taken = true,
+                Part::Refused(smaller, error) => {
+                    refusals += 1;
+                    parts.extend(smaller);
+                    if !taken && refusals >= REFUSALS {
+                        // Not one subject but the endpoint: nothing more is asked for now.
+                        let endpoint = CallError { class: Class::Unexpected, ..error };
+                        self.context.pace.failed(self.stage(), &endpoint);
+                        return false;
+                    }
+                }
                 Part::Again(smaller) => parts.extend(smaller),
                 Part::Failed => return false,
             }
@@ -175,11 +197,20 @@ impl Refresher {
         debug!(tenant = %context.tenant, kind = %self.kind, asked = part.len(), records = page.records.len(), "read");
         let mut judgement = Judgement::new(self, part, read, began);
         let left = judgement.judge(page, control.as_deref());
+        if let Some(control) = judgement.unseen_control(control) {
+            // It is to be read itself, and not to be chosen again.
+            let wanted = subjects::want(context.database(), &context.tenant, self.kind, &control, context.now());
+            if let Err(error) = wanted.await {
+                context.after_failure("asking for the control", &error).await;
+                return Part::Failed;
+            }
+        }
         if let Err(error) = judgement.find_awkward().await {
             return self.failed(part, read, &error).await;
         }
         match self.settle(judgement).await {
-            Ok(()) => halves(left),
+            Ok(()) if left.is_empty() => Part::Done,
+            Ok(()) => Part::Again(halves(left)),
             Err(NotWritten::LeaseLost) => {
                 // The worker is about to be ended.
                 context.stop.draining().await;
@@ -198,7 +229,7 @@ impl Refresher {
         match error.class {
             Class::Query if part.len() > 1 => {
                 debug!(tenant = %context.tenant, error = %error, "asking for fewer subjects at once");
-                return halves(part.to_vec());
+                return Part::Refused(halves(part.to_vec()), error.clone());
             }
             // Nothing is wrong with the subjects.
             Class::Throttled | Class::Credentials | Class::Forbidden => {
@@ -218,7 +249,7 @@ impl Refresher {
             judgement.fail(subject, &error.to_string());
         }
         match self.settle(judgement).await {
-            Ok(()) if error.class == Class::Query => Part::Done,
+            Ok(()) if error.class == Class::Query => Part::Refused(Vec::new(), error.clone()),
             Ok(()) => Part::Failed,
             Err(error) => {
                 context.after_failure("settling", &error).await;
@@ -230,7 +261,7 @@ impl Refresher {
     async fn settle(&self, judgement: Judgement<'_>) -> Result<(), NotWritten> {
         let context = &self.context;
         let (mut settlement, waited) = (judgement.settlement, judgement.waited);
-        let removals = settlement.removed.iter().filter(|(_, cause)| *cause == judge::ABSENCE).count();
+        let removals = settlement.removed.iter().filter(|(_, cause)| *cause == ABSENCE).count();
         if removals > 0 {
             let worker = &context.shared.settings.worker;
             let guard = (worker.removals_floor, worker.removals_percent);
@@ -240,6 +271,7 @@ impl Refresher {
         }
         let (part, read) = (judgement.part, settlement.read);
         let written = settlement.write(context.database(), &context.lease, context.now()).await?;
+        context.wrote();
         self.count(&written, &waited);
         if written.indexed + written.buried > 0 {
             context.noted[self.kind as usize].notify_one();
@@ -262,8 +294,8 @@ impl Refresher {
         let due_at = self.context.now() + Duration::from_secs(3600);
         let before = postponed.len();
         removed.retain(|(key, cause)| {
-            if *cause != judge::ABSENCE || left > 0 {
-                left -= usize::from(*cause == judge::ABSENCE);
+            if *cause != ABSENCE || left > 0 {
+                left -= usize::from(*cause == ABSENCE);
                 return true;
             }
             postponed.push(Postponed { key: key.clone(), due_at, why: Why::Held });
@@ -297,13 +329,10 @@ impl Refresher {
 }
 
 /// Two halves, so that what is in the way is found in few calls.
-fn halves(mut subjects: Vec<Claimed>) -> Part {
-    match subjects.len() {
-        0 => Part::Done,
-        1 => Part::Again(vec![subjects]),
-        length => {
-            let half = subjects.split_off(length / 2);
-            Part::Again(vec![half, subjects])
-        }
+fn halves(mut subjects: Vec<Claimed>) -> Vec<Vec<Claimed>> {
+    if subjects.len() < 2 {
+        return vec![subjects];
     }
+    let half = subjects.split_off(subjects.len() / 2);
+    vec![half, subjects]
 }

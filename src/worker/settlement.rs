@@ -4,8 +4,10 @@
 //! raises them: they are locked for as short as can be. A subject that a newer read has settled meanwhile is left out,
 //! with its document and report item, by beginning again without it.
 
-use chrono::{DateTime, Utc};
 use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use crate::{
     database::{Database, Failure, failure},
@@ -16,6 +18,8 @@ use crate::{
     tenancy::{Lease, fence},
 };
 
+/// Cause of a removal because two reads did not show the subject.
+pub(super) const ABSENCE: &str = "absence";
 /// Contention with the inbox or another settlement is short.
 const ATTEMPTS: usize = 5;
 
@@ -165,9 +169,14 @@ impl Settlement {
                 key,
                 state: *state,
                 // The cause that the tombstone holds is kept.
-                removed: (*state == State::Removed).then_some("absence"),
+                removed: (*state == State::Removed).then_some(ABSENCE),
             }))
             .collect();
+        let mut stale = self.stale(&mut tx, lease).await?;
+        if !stale.is_empty() {
+            tx.rollback().await?;
+            return Ok(Some(std::mem::take(&mut stale)));
+        }
         let done = subjects::settle(&mut tx, tenant, kind, read, now, &settled).await?;
         if done.len() < settled.len() {
             let done: HashSet<String> = done.into_iter().collect();
@@ -183,6 +192,29 @@ impl Settlement {
         written.removed = self.removed.len();
         written.buried = buried.len();
         Ok(None)
+    }
+}
+
+impl Settlement {
+    /// Of the subjects that are judged by what they were when they were claimed: those that are something else by now.
+    async fn stale(&self, tx: &mut PgConnection, lease: &Lease) -> sqlx::Result<HashSet<String>> {
+        let absent = self.removed.iter().filter(|(_, cause)| *cause == ABSENCE).map(|(key, _)| key.clone());
+        let judged: Vec<String> = absent.chain(self.unchanged.iter().map(|(key, _)| key.clone())).collect();
+        if judged.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let now = subjects::judged_by(tx, lease.tenant(), self.kind, &judged).await?;
+        let stands = |key: &String| {
+            let found = now.iter().find(|(known, ..)| known == key);
+            let claimed = self.unchanged.iter().find(|(known, _)| known == key).map(|(_, state)| *state);
+            match (claimed, found) {
+                (Some(claimed), Some((_, state, _))) => *state == claimed,
+                (Some(claimed), None) => claimed == State::Unread,
+                (None, Some((_, _, absent))) => *absent,
+                (None, None) => false,
+            }
+        };
+        Ok(judged.into_iter().filter(|key| !stands(key)).collect())
     }
 }
 

@@ -196,6 +196,9 @@ async fn removals_beyond_the_guard_are_held_back() {
         world.simulator.delete_vacancy(key).unwrap();
     }
     world.simulator.flush().await;
+    world
+        .until("the first are removed", async |world: &World| world.indexed(Kind::Vacancy).await.len() <= held - 5)
+        .await;
     world.pass(CONFIRM * 2).await;
     assert_eq!(world.indexed(Kind::Vacancy).await.len(), held - 5);
     world.leave().await;

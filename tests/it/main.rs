@@ -5,6 +5,7 @@ mod cegid;
 mod container;
 mod crashes;
 mod harness;
+mod leases;
 mod main_loop;
 mod operations;
 mod races;

@@ -13,15 +13,17 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{super::retry::Curve, super::settlement::Settlement, Refresher};
+use super::{
+    super::retry::Curve,
+    super::settlement::{ABSENCE, Settlement},
+    Refresher,
+};
 use crate::{
     cegid::{CallError, Page, Query, is_awkward},
     domain::Record,
     subjects::{Claimed, Postponed, State, Why},
 };
 
-/// Removed because two reads did not show it.
-pub(super) const ABSENCE: &str = "absence";
 /// Removed because Cegid has anonymised the person.
 const ANONYMISED: &str = "anonymised";
 /// Pages of a window that are searched for a key that cannot be asked for.
@@ -42,20 +44,32 @@ pub(super) struct Judgement<'a> {
     pub(super) waited: Vec<f64>,
     began: DateTime<Utc>,
     awkward: Vec<&'a Claimed>,
+    control_missing: bool,
 }
 
 impl<'a> Judgement<'a> {
     pub(super) fn new(refresher: &'a Refresher, part: &'a [Claimed], read: i64, began: DateTime<Utc>) -> Self {
         let settlement = Settlement::new(refresher.kind, read);
-        Judgement { refresher, part, settlement, waited: Vec::new(), began, awkward: Vec::new() }
+        Judgement {
+            refresher,
+            part,
+            settlement,
+            waited: Vec::new(),
+            began,
+            awkward: Vec::new(),
+            control_missing: false,
+        }
     }
 
     /// Judges every subject of the part; gives those that are to be asked for again.
     pub(super) fn judge(&mut self, page: Page, control: Option<&str>) -> Vec<Claimed> {
+        // An answer as long as can be may have left something out.
+        let full = page.frames() >= Query::MOST;
         let Page { records, broken, cut } = page;
         let mut found: HashMap<String, Record> =
             records.into_iter().map(|record| (record.subject.key().to_owned(), record)).collect();
         let control_seen = control.is_some_and(|key| found.contains_key(key));
+        self.control_missing = control.is_some() && !control_seen && cut.is_none() && broken.is_empty() && !full;
         let part = self.part;
         let mut again = Vec::new();
         for subject in part {
@@ -63,14 +77,24 @@ impl<'a> Judgement<'a> {
                 Some(record) => self.found(subject, record),
                 None => match (&cut, broken.first()) {
                     (Some(cut), _) if part.len() == 1 => self.fail(subject, &cut.to_string()),
-                    (None, Some(broken)) if part.len() == 1 => self.fail(subject, &broken.cause),
+                    // With a control asked for and not seen, the broken frame may be that one.
+                    (None, Some(broken)) if part.len() == 1 && (control.is_none() || control_seen) => {
+                        self.fail(subject, &broken.cause);
+                    }
+                    (None, Some(_)) if part.len() == 1 => self.absent(subject, false),
                     (Some(_), _) | (_, Some(_)) => again.push(subject.clone()),
+                    (None, None) if full && part.len() > 1 => again.push(subject.clone()),
                     (None, None) if is_awkward(&subject.key) => self.awkward.push(subject),
                     (None, None) => self.absent(subject, control_seen),
                 },
             }
         }
         again
+    }
+
+    /// The control, when a whole answer did not show it.
+    pub(super) fn unseen_control(&self, control: Option<String>) -> Option<String> {
+        control.filter(|_| self.control_missing)
     }
 
     /// A key with a comma, a bar or a colon cannot be asked for: it is searched among what changed since its callback.
@@ -81,7 +105,7 @@ impl<'a> Judgement<'a> {
             let since = subject.waiting_since.unwrap_or(self.began) - AWKWARD_OVERLAP;
             let (mut offset, mut record) = (0, None);
             for _ in 0..AWKWARD_PAGES {
-                let _place = context.pace.export(self.refresher.stage()).await;
+                let Some(_place) = context.may_export(self.refresher.stage()).await else { return Ok(()) };
                 let query = Query::window(self.refresher.kind, Some(since), None, "", offset, limit);
                 let page = context.client.export(&query).await?;
                 offset += page.frames();
