@@ -104,7 +104,8 @@ async fn the_health_check_asks_the_service_on_this_machine() {
 
 #[tokio::test]
 async fn no_log_line_metric_or_refusal_holds_a_secret_a_signature_or_a_person() {
-    let plan = Plan::sized(10, 30).with("LOG__LEVEL", "debug").with("LOG__FORMAT", "json");
+    let plan =
+        Plan::sized(10, 30).with("LOG__LEVEL", "debug").with("LOG__FORMAT", "json").with("WORKER__CONFIRM_AFTER", "1s");
     let world = World::start(plan.stopped()).await;
     world.simulator.follow_system_time();
     let log = tempfile::NamedTempFile::new().unwrap();
@@ -117,7 +118,7 @@ async fn no_log_line_metric_or_refusal_holds_a_secret_a_signature_or_a_person() 
         .unwrap();
     world
         .until_by_itself("the load is done", async |world: &World| {
-            world.loaded().await && world.ledger().await.balances()
+            world.registered().await && world.loaded().await && world.ledger().await.balances()
         })
         .await;
     for endpoint in [Endpoint::Candidates, Endpoint::Reports, Endpoint::Token] {
@@ -132,13 +133,13 @@ async fn no_log_line_metric_or_refusal_holds_a_secret_a_signature_or_a_person() 
     raw::send(&world.public, "POST", &format!("{EVENTS}?client_id=x&signature=CANARYSIGNATURE"), &[], b"CANARYBODY")
         .await;
     world
-        .until_by_itself("the reports are sent", async |world: &World| world.ledger().await.reports_waiting == 0)
+        .until_by_itself("everything is settled and told", async |world: &World| world.ledger().await.balances())
         .await;
     let metrics = world.get(&world.operators, "/metrics").await.1;
     let _ended = service.kill();
     service.wait().unwrap();
     let lines = std::fs::read_to_string(log.path()).unwrap();
-    assert!(lines.lines().count() > 20 && metrics.len() > 1000);
+    assert!(lines.lines().count() > 20 && metrics.len() > 1000, "{lines}\n{metrics}");
     let raws: Vec<String> = sqlx::query_scalar("select raw from document where kind = 'candidate'")
         .fetch_all(world.database.pool())
         .await

@@ -26,7 +26,11 @@ use cegid_indexer::{
 };
 use cegid_simulator::{Config, ReportRow, Simulator, TruthRow};
 use chrono::{DateTime, Utc};
-use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinHandle,
+    time::Instant,
+};
 
 /// By the machine's clock: what has not come by then is a failure, not slowness.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -119,9 +123,17 @@ pub struct World {
     _name: database::Named,
 }
 
-/// A port that was free a moment ago: the public address must be known before the service binds it.
+/// A port for a service of this process or of one that it starts: the public address must be known before it is bound.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    // Bound and never listening, so that nobody else is given the port; Linux lets a listener bind beside it.
+    if cfg!(target_os = "linux") {
+        std::mem::forget(socket);
+    }
+    port
 }
 
 impl World {
