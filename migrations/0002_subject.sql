@@ -17,6 +17,7 @@ create table subject (
   dead_at       timestamptz,
   removed_at    timestamptz,
   removed_cause text,
+  waiting       boolean not null generated always as (wanted > settled and dead_at is null) stored,
   constraint subject_pkey primary key (tenant, kind, key),
   constraint subject_kind check (kind in ('vacancy', 'candidate')),
   constraint subject_state check (state in ('unread', 'live', 'hidden', 'removed')),
@@ -41,9 +42,11 @@ comment on column subject.absent_since is 'When the first of two absences was re
 comment on column subject.returned_at is 'When a removed subject was first read as present again.';
 comment on column subject.dead_at is 'When it was buried; last_error holds the cause.';
 comment on column subject.removed_at is 'When it was removed from the index.';
+comment on column subject.waiting is
+  'In the queue. A column of its own, so that raising a subject that waits already changes nothing indexed.';
 comment on column subject.removed_cause is 'absence, anonymised or erased.';
 
-create index subject_due on subject (tenant, kind, (attempts > 0), due_at) where wanted > settled and dead_at is null;
+create index subject_due on subject (tenant, kind, (attempts > 0), due_at) where waiting;
 comment on index subject_due is 'The queue: those that never failed first, then by time.';
 create index subject_removed_lately on subject (tenant, kind, removed_at) where removed_cause = 'absence';
 comment on index subject_removed_lately is 'Counts removals by absence for the bulk guard.';

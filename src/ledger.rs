@@ -94,7 +94,7 @@ pub async fn read(database: &Database, tenant: &TenantId, since: DateTime<Utc>) 
            )
            select received as "received!", settled as "settled!", waiting as "waiting!", dead as "dead!",
              ignored as "ignored!",
-             (select count(*) from subject where tenant = $1 and wanted > settled and dead_at is null) as "subjects_waiting!",
+             (select count(*) from subject where tenant = $1 and waiting) as "subjects_waiting!",
              (select count(*) from document where tenant = $1) as "documents!",
              (select count(*) from held where settled is distinct from read_number) as "index_differences!",
              (select count(*) from report_item where tenant = $1 and reported >= noted) as "reported!",

@@ -89,7 +89,7 @@ pub async fn claim(
     sqlx::query!(
         "select key, wanted, state, attempts, failing_since, absent_since, returned_at, waiting_since
          from subject
-         where tenant = $1 and kind = $2 and wanted > settled and dead_at is null and due_at <= $3
+         where tenant = $1 and kind = $2 and waiting and due_at <= $3
          order by attempts > 0, due_at
          limit $4",
         tenant.as_str(),
@@ -118,7 +118,7 @@ pub async fn claim(
 pub async fn next_due(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
         "select min(due_at) from subject
-         where tenant = $1 and kind = $2 and wanted > settled and dead_at is null",
+         where tenant = $1 and kind = $2 and waiting",
         tenant.as_str(),
         kind.as_str()
     )
@@ -280,8 +280,8 @@ pub async fn depths(database: &Database) -> sqlx::Result<Vec<Depth>> {
     sqlx::query_as!(
         Depth,
         r#"select tenant, kind,
-             count(*) filter (where wanted > settled and dead_at is null) as "waiting!",
-             min(waiting_since) filter (where wanted > settled and dead_at is null) as oldest,
+             count(*) filter (where waiting) as "waiting!",
+             min(waiting_since) filter (where waiting) as oldest,
              count(*) filter (where dead_at is not null) as "dead!"
            from subject group by tenant, kind"#
     )
