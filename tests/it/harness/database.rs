@@ -44,7 +44,15 @@ async fn run(place: &Place, statement: String) {
     connection.close().await.unwrap();
 }
 
-/// The server, with a migrated template.
+async fn migrate(url: String) {
+    let environment = [("CEGID_INDEXER__DATABASE__URL".to_owned(), url)];
+    let settings = cegid_indexer::settings::Settings::load(None, environment).unwrap();
+    let database = cegid_indexer::database::Database::new(&settings.database, settings.worker.lease).unwrap();
+    database.migrate().await.unwrap();
+    database.pool().close().await;
+}
+
+/// The server. A private one has a migrated template; on somebody else's nothing is made that outlives its test.
 fn place() -> &'static Place {
     static PLACE: OnceLock<Place> = OnceLock::new();
     PLACE.get_or_init(|| {
@@ -57,23 +65,16 @@ fn place() -> &'static Place {
                 Place::Private(Box::new(Server::start_blocking(options).expect("a private PostgreSQL")))
             }
         };
-        thread::scope(|scope| {
-            let prepared = scope.spawn(|| {
+        if let Place::Private(_) = place {
+            let prepared = || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
-                    run(&place, format!("drop database if exists {TEMPLATE} with (force)")).await;
                     run(&place, format!("create database {TEMPLATE}")).await;
-                    let url = place.url(TEMPLATE);
-                    let environment = [("CEGID_INDEXER__DATABASE__URL".to_owned(), url)];
-                    let settings = cegid_indexer::settings::Settings::load(None, environment).unwrap();
-                    let database =
-                        cegid_indexer::database::Database::new(&settings.database, settings.worker.lease).unwrap();
-                    database.migrate().await.unwrap();
-                    database.pool().close().await;
+                    migrate(place.url(TEMPLATE)).await;
                 });
-            });
-            prepared.join().unwrap();
-        });
+            };
+            thread::scope(|scope| scope.spawn(prepared).join().unwrap());
+        }
         place
     })
 }
@@ -86,8 +87,13 @@ impl Named {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("cegid_indexer_it_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let place = tokio::task::spawn_blocking(place).await.unwrap();
-        run(place, format!("create database {name} template {TEMPLATE}")).await;
-        Named(name)
+        let template = if let Place::Private(_) = place { format!(" template {TEMPLATE}") } else { String::new() };
+        run(place, format!("create database {name}{template}")).await;
+        let named = Named(name);
+        if let Place::Named(_) = place {
+            migrate(named.url()).await;
+        }
+        named
     }
 
     pub fn url(&self) -> String {
