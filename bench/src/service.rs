@@ -151,7 +151,7 @@ pub fn program() -> anyhow::Result<PathBuf> {
         return Ok(program);
     }
     let release = directory.ends_with("release");
-    eprintln!("building the service: {} is missing, or older than the bench", program.display());
+    eprintln!("{} is missing, or older than the bench: cargo builds what is not current", program.display());
     let built = Command::new("cargo")
         .arg("build")
         .args(release.then_some("--release"))
