@@ -170,18 +170,11 @@ pub async fn reported(
     now: DateTime<Utc>,
     items: &[&Item],
 ) -> sqlx::Result<()> {
+    // In key order, as a settlement writes them.
+    let mut items = items.to_vec();
+    items.sort_by(|a, b| a.key.cmp(&b.key));
     let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
     let numbers: Vec<i64> = items.iter().map(|item| item.noted).collect();
-    // Locked in key order, as a settlement does, and apart from the update: joined into it, the locking was planned to
-    // run once per row of the table while the table had no statistics yet.
-    sqlx::query!(
-        "select key from report_item where tenant = $1 and kind = $2 and key = any($3) order by key for update",
-        tenant.as_str(),
-        kind.as_str(),
-        &keys as _
-    )
-    .fetch_all(&mut *tx)
-    .await?;
     sqlx::query!(
         "update report_item r set reported = sent.noted, reported_at = $3, attempts = 0, last_error = null
          from unnest($4::text[], $5::bigint[]) as sent (key, noted)

@@ -4,7 +4,13 @@
 //! a slow page changes nothing after a newer refresh. The next page is under way while one is settled. A restart goes on
 //! behind the last settled page; the page in between is read again.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use tracing::{info, warn};
 
@@ -21,6 +27,8 @@ use crate::{
     sweeps::{self, Progress, Window},
 };
 
+/// After so many pages the tables have grown out of what the planner knows of them.
+const ANALYZED: [u32; 3] = [3, 30, 300];
 /// Items of a page that the page before has shown.
 const OVERLAP: i32 = 10;
 /// Before a window that Cegid will not answer is tried again.
@@ -28,7 +36,7 @@ const REFUSED: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Loads one kind, unless that was done before.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
-    let load = Loader { context, kind };
+    let load = Loader { context, kind, pages: AtomicU32::new(0) };
     let context = &load.context;
     let windows = sweeps::windows(context.now(), context.settings.load_window, context.settings.load_windows);
     while let Err(error) = sweeps::plan_initial(context.database(), &context.tenant, kind, &windows).await {
@@ -51,6 +59,8 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
 struct Loader {
     context: Arc<Context>,
     kind: Kind,
+    /// Settled since the worker began.
+    pages: AtomicU32,
 }
 
 /// A page, and the number drawn before it was asked for.
@@ -214,6 +224,10 @@ impl Loader {
             context.queues[self.kind as usize].wake();
         }
         context.wrote();
+        let pages = self.pages.fetch_add(1, Ordering::Relaxed) + 1;
+        if ANALYZED.contains(&pages) {
+            context.database().analyze().await?;
+        }
         self.count(&written);
         Ok(())
     }

@@ -35,8 +35,12 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     let most = refresher.context.shared.settings.worker.batch_subjects;
     // Halved while calls fail, so that a subject that provokes the failure is found; doubled while they succeed.
     let mut limit = most;
+    // Whether more was due than one call can ask for.
+    let mut backlog = false;
     while !refresher.context.stop.asked() {
-        refresher.gather().await;
+        if !backlog {
+            refresher.gather().await;
+        }
         let claimed = subjects::claim(
             refresher.context.database(),
             &refresher.context.tenant,
@@ -45,8 +49,12 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
             most,
         );
         match claimed.await {
-            Ok(claimed) if claimed.is_empty() => refresher.wait().await,
+            Ok(claimed) if claimed.is_empty() => {
+                backlog = false;
+                refresher.wait().await;
+            }
             Ok(claimed) => {
+                backlog = claimed.len() == most;
                 let batch = refresher.batch(claimed, limit);
                 let size = batch.len();
                 limit = if refresher.refresh(batch).await { (limit * 2).min(most) } else { (size / 2).max(1) };

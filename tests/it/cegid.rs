@@ -88,9 +88,9 @@ async fn a_deleted_vacancy_leaves_the_index_after_a_second_read_that_shows_anoth
     world.settle().await;
     let key = live_vacancies(&world).remove(0);
     world.simulator.delete_vacancy(&key).unwrap();
-    world.simulator.flush().await;
     let asked = |world: &World| world.simulator.count_requests(|request| request.query.contains("reference"));
     let before = asked(&world);
+    world.simulator.flush().await;
     world.until("it was read once", async |world: &World| asked(world) > before).await;
     let since = world.clock.now();
     assert!(holds(&world, Kind::Vacancy, &key).await);
