@@ -1,19 +1,24 @@
 //! Keeps a matching partner's index in step with Cegid Recruiting tenants.
 //!
-//! The modules stand in the order in which a callback meets them.
+//! The tour, in the order in which a callback meets the modules:
 //!
-//! 1. [`serve`] and [`intake`]: HTTP in. The signature is checked in `intake::gate`, which alone makes a
-//!    [`intake::VerifiedCallback`].
-//! 2. [`inbox`]: the callback becomes durable, by one statement that it shares with those beside it; then it is
-//!    answered. [`refusals`] keeps account of what was turned away.
+//! 1. [`serve`] and [`intake`]: HTTP in. `intake/gate.rs` reads the request and asks `intake/signature.rs`; it alone
+//!    makes a [`intake::VerifiedCallback`]. What is turned away is kept account of in [`refusals`].
+//! 2. [`inbox`]: the callback becomes durable, by one statement that it shares with those beside it
+//!    (`inbox/append.rs`); then it is answered.
 //! 3. [`arrivals`]: the hand-over to the worker in this process. A hint: the tables are the truth.
 //! 4. [`tenancy`]: which replica works the tenant.
-//! 5. [`worker`]: one loop per stage. `worker::refresh` claims due [`subjects`], asks Cegid for them and settles them;
-//!    `worker::pace` says when Cegid may be called, and holds the policy for every class of failure, a 429 among them.
-//! 6. [`cegid`]: the third party. Exports are decoded as they stream.
+//! 5. [`worker`]: one loop per stage. `worker/refresh.rs` claims due [`subjects`], asks Cegid for them and settles
+//!    them. A failed call has one class, and [`cegid::error`] has the table of what is done about each:
+//!    `worker/pace.rs` pauses a stage or the tenant (a 429 among them), `worker/refresh.rs` and `worker/report.rs`
+//!    halve batches, count attempts and give up.
+//! 6. [`cegid`]: the third party. Exports are decoded as they stream; a refused token is renewed once.
 //! 7. [`index`]: what is searchable. Written, with the report item and the subject, in one fenced transaction by
-//!    `worker::settlement`.
-//! 8. [`outbox`]: what is to be told to Cegid, sent and sent again by `worker::report`.
+//!    `worker/settlement.rs`.
+//! 8. [`outbox`]: what is to be told to Cegid, sent and sent again by `worker/report.rs`.
+//!
+//! Beside this way: [`hooks`] is the register of our webhooks, [`sweeps`] holds how far the initial load is
+//! (`worker/load.rs`), [`ledger`] adds everything up, [`ops`] shows it, and [`domain`] has the words.
 //!
 //! [`app`] builds all of it. A setting is a key in `config/default.toml` and a field in [`settings`].
 

@@ -16,6 +16,16 @@ use crate::settings::{Log, LogFormat};
 #[error("reading log.level: {0}")]
 pub struct BadFilter(#[from] tracing_subscriber::filter::ParseError);
 
+/// The filter of `log.level`, behind the one that keeps other crates quiet.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn filter(settings: &Log) -> Result<EnvFilter, BadFilter> {
+    // sqlx logs slow statements with their text, hyper and reqwest log addresses with their query.
+    let quiet = "sqlx=error,hyper=warn,hyper_util=warn,reqwest=warn";
+    Ok(EnvFilter::try_new(format!("{quiet},{}", settings.level))?)
+}
+
 /// Starts logging to the standard error stream, so that the standard output is a command's own.
 ///
 /// # Errors
@@ -37,9 +47,7 @@ where
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "a task panicked");
     }));
-    // sqlx logs slow statements with their text, hyper and reqwest log addresses with their query.
-    let quiet = "sqlx=error,hyper=warn,hyper_util=warn,reqwest=warn";
-    let filter = EnvFilter::try_new(format!("{quiet},{}", settings.level))?;
+    let filter = filter(settings)?;
     let json = match settings.format {
         LogFormat::Json => true,
         LogFormat::Text => false,

@@ -9,7 +9,11 @@ use std::{
     process::ExitCode,
 };
 
-use cegid_indexer::settings::{Problem, Settings};
+use cegid_indexer::{
+    database::Database,
+    settings::{Problem, Settings},
+    telemetry,
+};
 use clap::{Parser, Subcommand};
 
 /// Configuration problems, as in sysexits.h.
@@ -79,6 +83,12 @@ fn print_problems(problems: &[Problem]) {
 fn check(file: Option<&Path>) -> ExitCode {
     match settings(file) {
         Ok(settings) => {
+            if let Err(error) = Database::new(&settings.database, settings.worker.lease) {
+                return fail(EXIT_CONFIG, &error);
+            }
+            if let Err(error) = telemetry::filter(&settings.log) {
+                return fail(EXIT_CONFIG, &error);
+            }
             println!("the settings are right: {} tenants", settings.tenants.len());
             ExitCode::SUCCESS
         }

@@ -57,7 +57,11 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
                 backlog = claimed.len() == most;
                 let batch = refresher.batch(claimed, limit);
                 let size = batch.len();
-                limit = if refresher.refresh(batch).await { (limit * 2).min(most) } else { (size / 2).max(1) };
+                limit = match refresher.refresh(batch).await {
+                    Round::Well => (limit * 2).min(most),
+                    Round::Failed => (size / 2).max(1),
+                    Round::Paused => limit,
+                };
             }
             Err(error) => refresher.context.after_failure("claiming subjects", &error).await,
         }
@@ -69,6 +73,15 @@ struct Refresher {
     kind: Kind,
 }
 
+/// How a batch went.
+enum Round {
+    Well,
+    /// Cegid, or the database, is not well.
+    Failed,
+    /// Nothing is wrong with what was asked: the tenant is to be left alone for a while.
+    Paused,
+}
+
 /// Whether to go on after a part of a batch.
 enum Part {
     Done,
@@ -76,8 +89,10 @@ enum Part {
     Refused(Vec<Vec<Claimed>>, CallError),
     /// To be asked for again, in smaller parts.
     Again(Vec<Vec<Claimed>>),
-    /// Cegid, or the database, is not well.
+    /// As [`Round::Failed`].
     Failed,
+    /// As [`Round::Paused`].
+    Paused,
 }
 
 impl Refresher {
@@ -137,8 +152,7 @@ impl Refresher {
         batch
     }
 
-    /// Refreshes a batch; false when a call or the database failed.
-    async fn refresh(&self, batch: Vec<Claimed>) -> bool {
+    async fn refresh(&self, batch: Vec<Claimed>) -> Round {
         let mut parts = vec![batch];
         let (mut taken, mut refusals) = (false, 0);
         while let Some(part) = parts.pop() {
@@ -151,14 +165,15 @@ impl Refresher {
                         // Not one subject but the endpoint: nothing more is asked for now.
                         let endpoint = CallError { class: Class::Unexpected, ..error };
                         self.context.pace.failed(self.stage(), &endpoint);
-                        return false;
+                        return Round::Failed;
                     }
                 }
                 Part::Again(smaller) => parts.extend(smaller),
-                Part::Failed => return false,
+                Part::Failed => return Round::Failed,
+                Part::Paused => return Round::Paused,
             }
         }
-        true
+        Round::Well
     }
 
     async fn part(&self, part: &[Claimed]) -> Part {
@@ -242,7 +257,7 @@ impl Refresher {
             // Nothing is wrong with the subjects.
             Class::Throttled | Class::Credentials | Class::Forbidden => {
                 context.pace.failed(self.stage(), error);
-                return Part::Failed;
+                return Part::Paused;
             }
             Class::Query => {}
             Class::Transient | Class::Unexpected => {
