@@ -79,9 +79,22 @@ mod tests {
 
     use super::*;
 
+    /// A shell without job control starts what is in its background with SIGINT ignored, and so would the process be that
+    /// stands in for the server here; PostgreSQL sets its own handler.
+    fn interrupts_are_ignored() -> bool {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored =
+            status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+        ignored.is_some_and(|mask| mask & (1 << (libc::SIGINT - 1)) != 0)
+    }
+
     /// The guardian alone, without the kernel's death signal: as on macOS.
     #[test]
     fn when_the_pipe_closes_the_process_is_interrupted_and_the_directory_removed() {
+        if interrupts_are_ignored() {
+            eprintln!("skipped: this process was started with SIGINT ignored");
+            return;
+        }
         let dir = std::env::temp_dir().join(format!("guarded-{}", std::process::id()));
         fs::create_dir_all(dir.join("data")).expect("a directory");
         let mut guardian = Guardian::start(&dir).expect("a guardian");
