@@ -25,7 +25,7 @@ struct Waiting {
 impl Waiting {
     fn start(scratch: &Scratch) -> Self {
         let mut run = private_postgres(scratch)
-            .args(["run", "--", "sh", "-c", "echo $$; trap 'exit 7' TERM; while :; do sleep 0.1; done"])
+            .args(["run", "--", "sh", "-c", "trap 'exit 7' TERM; echo $$; while :; do sleep 0.1; done"])
             .spawn()
             .expect("the binary");
         let mut line = String::new();
