@@ -168,8 +168,8 @@ impl Loader {
         match answer {
             Ok(page) => {
                 match &page.cut {
-                    Some(cut) => _ = context.pace.failed(lane, cut),
-                    None => _ = context.pace.succeeded(lane),
+                    Some(cut) => context.pace.failed(lane, cut),
+                    None => context.pace.succeeded(lane),
                 }
                 Some(Read { read, page, offset })
             }

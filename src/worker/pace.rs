@@ -111,21 +111,19 @@ impl Pace {
         }
     }
 
-    /// The call succeeded. Returns whether the stage had failed before.
-    pub fn succeeded(&self, lane: impl Into<Lane>) -> bool {
+    /// The call succeeded.
+    pub fn succeeded(&self, lane: impl Into<Lane>) {
         let lane = lane.into();
         let mut state = self.state();
         if state.credentials_refused >= REFUSALS {
             info!(tenant = %self.tenant, "Cegid accepts the credentials again");
         }
         state.credentials_refused = 0;
-        let lane = &mut state.lanes[lane.index()];
-        lane.until = None;
-        std::mem::take(&mut lane.failures) > 0
+        state.lanes[lane.index()] = LaneState::default();
     }
 
-    /// The call failed: pauses what its class says. Returns the failures of the stage in a row.
-    pub fn failed(&self, lane: impl Into<Lane>, error: &CallError) -> u32 {
+    /// The call failed: pauses what its class says.
+    pub fn failed(&self, lane: impl Into<Lane>, error: &CallError) {
         let lane = lane.into();
         let now = self.clock.now();
         let mut state = self.state();
@@ -134,7 +132,7 @@ impl Pace {
                 let pause = error.retry_after.unwrap_or(THROTTLED);
                 state.until = state.until.max(Some(now + pause));
                 info!(tenant = %self.tenant, seconds = pause.as_secs(), "Cegid asks for a pause");
-                return state.lanes[lane.index()].failures;
+                return;
             }
             Class::Credentials => {
                 state.credentials_refused += 1;
@@ -165,9 +163,7 @@ impl Pace {
             // What was asked is wrong, not Cegid.
             Class::Query => {}
         }
-        let failures = &mut state.lanes[lane.index()].failures;
-        *failures += 1;
-        *failures
+        state.lanes[lane.index()].failures += 1;
     }
 }
 

@@ -93,7 +93,7 @@ where
             Err(error) if matches!(error.class, Class::Query | Class::Unexpected | Class::Forbidden) => {
                 return Some(Err(error));
             }
-            Err(error) => _ = context.pace.failed(Stage::Referentials, &error),
+            Err(error) => context.pace.failed(Stage::Referentials, &error),
         }
     }
 }
