@@ -33,6 +33,7 @@ pub mod worker;
 pub mod cegid;
 pub mod hooks;
 pub mod sweeps;
+pub mod gaps;
 pub mod index;
 pub mod outbox;
 pub mod ledger;
