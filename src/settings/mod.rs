@@ -194,6 +194,16 @@ pub struct Tenant {
     pub load_window: Duration,
     pub load_windows: u32,
     pub load_vacancy_filter: String,
+    #[serde(with = "humantime_serde")]
+    pub incremental_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub sweep_overlap: Duration,
+    #[serde(with = "humantime_serde")]
+    pub full_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub rolling_period: Duration,
+    #[serde(with = "humantime_serde")]
+    pub gap_grace: Duration,
     pub referentials: Vec<String>,
     pub referential_languages: Vec<i32>,
     #[serde(with = "humantime_serde")]
@@ -308,6 +318,14 @@ impl Settings {
             rule(!tenant.live_statuses.is_empty(), &key("live_statuses"), "must name at least one status");
             rule(!tenant.scope.is_empty(), &key("scope"), "must not be empty");
             rule(!tenant.load_window.is_zero(), &key("load_window"), "must not be zero");
+            let minute = Duration::from_secs(60);
+            for (member, interval) in [
+                ("incremental_interval", tenant.incremental_interval),
+                ("full_interval", tenant.full_interval),
+                ("rolling_period", tenant.rolling_period),
+            ] {
+                rule(interval >= minute, &key(member), "must be at least 1m: Cegid asks for few calls");
+            }
             rule(
                 tenant.previous_client_secret.as_ref().is_none_or(|old| old.expose() != tenant.client_secret.expose()),
                 &key("previous_client_secret"),
