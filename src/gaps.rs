@@ -62,3 +62,23 @@ pub async fn since(database: &Database, tenant: &TenantId, since: DateTime<Utc>)
     .fetch_one(database.pool())
     .await
 }
+
+/// Forgets counts of hours that began before then.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn forget(database: &Database, before: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!("delete from gap_count where hour < $1", before).execute(database.pool()).await?;
+    Ok(())
+}
+
+/// All gaps that are counted, by tenant and kind, for the operators.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn totals(database: &Database) -> sqlx::Result<Vec<(String, String, i64)>> {
+    sqlx::query!(r#"select tenant, kind, sum(count)::bigint as "count!" from gap_count group by tenant, kind"#)
+        .map(|row| (row.tenant, row.kind, row.count))
+        .fetch_all(database.pool())
+        .await
+}

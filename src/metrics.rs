@@ -91,6 +91,8 @@ pub struct Metrics {
     pub calls: Family<Call, Counter>,
     pub reports: Family<Outcome, Counter>,
     pub load_remaining: Family<OfKind, Gauge>,
+    pub gaps: Family<OfKind, Gauge>,
+    pub removals_held: Family<OfKind, Gauge>,
     pub leases: Gauge<i64, AtomicI64>,
 }
 
@@ -121,6 +123,8 @@ impl Default for Metrics {
             calls: Family::default(),
             reports: Family::default(),
             load_remaining: Family::default(),
+            gaps: Family::default(),
+            removals_held: Family::default(),
             leases: Gauge::default(),
         };
         let build = Family::<Build, Gauge>::default();
@@ -165,6 +169,16 @@ impl Default for Metrics {
             "load_windows_remaining",
             "Windows of the initial load to be read",
             metrics.load_remaining.clone(),
+        );
+        registry.register(
+            "gaps",
+            "Differences of the last 90 days that sweeps found and no callback announced",
+            metrics.gaps.clone(),
+        );
+        registry.register(
+            "removals_held",
+            "Removals by absence that wait for an operator's confirmation",
+            metrics.removals_held.clone(),
         );
         registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());
         metrics

@@ -135,9 +135,11 @@ pub struct Export {
 #[derive(Debug, Clone, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Retention {
+    #[serde(with = "humantime_serde")]
+    pub deliveries: Duration,
     pub refusals: u32,
     #[serde(with = "humantime_serde")]
-    pub refusal_counts: Duration,
+    pub refusal_age: Duration,
 }
 
 /// `[log]`
@@ -306,6 +308,11 @@ impl Settings {
             self.worker.linger <= self.worker.linger_limit,
             "worker.linger",
             "must not be longer than worker.linger_limit",
+        );
+        rule(
+            self.retention.deliveries >= Duration::from_secs(86400),
+            "retention.deliveries",
+            "must be at least 1d: what was received is what the ledger is made of",
         );
         rule(self.database.connections >= 2, "database.connections", "must be at least 2");
         rule(self.receive.body_limit >= 1024, "receive.body_limit", "must be at least 1024");

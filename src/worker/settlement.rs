@@ -5,7 +5,7 @@
 //!
 //! Order of locks: the lease, documents, report items, subjects in key order. Subjects come last, because the inbox
 //! raises them: they are locked for as short as can be. A subject that a newer read has settled meanwhile is left out,
-//! with its document and report item, by beginning again without it.
+//! with its document and report item, by beginning again without it; and so is one that an operator has erased.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use crate::{
     database::{Database, Failure, failure},
     domain::{Document, Kind},
+    erasure,
     index::documents,
     outbox::{self, Noted},
     subjects::{self, Postponed, Settled, State, Why},
@@ -168,6 +169,7 @@ impl Settlement {
                     self.indexed.retain(|one| !superseded.contains(one.document.key()));
                     self.removed.retain(|(key, _)| !superseded.contains(key));
                     self.unchanged.retain(|(key, _)| !superseded.contains(key));
+                    self.postponed.retain(|subject| !superseded.contains(&subject.key));
                 }
                 Err(NotWritten::Database(error)) if failure(&error) == Failure::Contention && contention < ATTEMPTS => {
                     contention += 1;
@@ -177,7 +179,15 @@ impl Settlement {
         }
     }
 
-    /// Gives the keys that a newer read has settled; nothing was then written.
+    /// Every key that something would be written about.
+    fn keys(&self) -> Vec<&str> {
+        let indexed = self.indexed.iter().map(|one| one.document.key());
+        let others = self.removed.iter().map(|(key, _)| key).chain(self.unchanged.iter().map(|(key, _)| key));
+        let postponed = self.postponed.iter().map(|subject| &subject.key);
+        indexed.chain(others.chain(postponed).map(String::as_str)).collect()
+    }
+
+    /// Gives the keys that a newer read has settled, or that were erased; nothing was then written.
     async fn attempt(
         &self,
         database: &Database,
@@ -187,6 +197,11 @@ impl Settlement {
     ) -> Result<Option<HashSet<String>>, NotWritten> {
         let (tenant, kind, read) = (lease.tenant(), self.kind, self.read);
         let mut tx = fence(database, lease).await?.ok_or(NotWritten::LeaseLost)?;
+        let erased = erasure::erased(&mut tx, tenant, kind, &self.keys()).await?;
+        if !erased.is_empty() {
+            tx.rollback().await?;
+            return Ok(Some(erased.into_iter().collect()));
+        }
         let absent: Vec<&str> =
             self.removed.iter().filter(|(_, cause)| *cause == ABSENCE).map(|(key, _)| key.as_str()).collect();
         let back = subjects::hold_back(&mut tx, tenant, kind, now, self.guard, &absent).await?;
