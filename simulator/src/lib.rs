@@ -20,14 +20,17 @@
 //!
 //! The tour: a [`Simulator`] holds the subjects (`tenant`), whose words are made
 //! on demand (`data`); the API is answered (`wire`), changes are made
-//! (`changes`) and announced (`sender`); `control` offers the same over HTTP.
+//! (`changes`) and announced (`sender`). Exports behave as `habits` says, and go
+//! wrong as `faults` says; `control` offers the same over HTTP.
 
 mod changes;
 mod clock;
 mod config;
 mod control;
 mod data;
+mod door;
 mod faults;
+mod habits;
 mod journal;
 mod mischief;
 mod sender;

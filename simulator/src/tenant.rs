@@ -4,6 +4,8 @@
 //! it says is made from the seed, or from the given record, when it is asked
 //! for, so that a hundred thousand subjects cost little memory.
 
+mod past;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use crate::data::codes::{Code, VACANCY_STATUSES};
 use crate::data::given::{self, Given};
 use crate::data::random::Random;
 use crate::data::{candidate, keys};
+use past::Past;
 
 /// The two kinds of subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +31,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The kind of a name that this crate's methods take: `vacancy`, or anything
+    /// else for a candidate.
+    pub(crate) fn named(name: &str) -> Self {
+        if name == "vacancy" { Self::Vacancy } else { Self::Candidate }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Vacancy => "vacancy",
@@ -108,6 +117,8 @@ pub(crate) struct Row {
     pub(crate) resume: u32,
     /// References of the vacancies applied for.
     pub(crate) applications: Vec<Arc<str>>,
+    /// How it was before its last changes, oldest first.
+    past: Vec<Past>,
 }
 
 impl Row {
@@ -141,6 +152,20 @@ impl Table {
     pub(crate) fn push(&mut self, row: Row) {
         self.places.insert(Arc::clone(&row.key), row.place);
         self.rows.push(row);
+    }
+
+    /// Changes a subject that is there, and gives it as it is then.
+    pub(crate) fn change(&mut self, key: &str, now: DateTime<Utc>, change: impl FnOnce(&mut Row)) -> Option<Row> {
+        let place = self.place(key)?;
+        let row = &mut self.rows[place];
+        if row.deleted {
+            return None;
+        }
+        row.remember(now);
+        change(row);
+        row.version += 1;
+        row.updated = now;
+        Some(row.clone())
     }
 }
 
@@ -203,14 +228,8 @@ impl Tenant {
         }
     }
 
-    /// Adds the next generated subject and gives its key.
-    pub(crate) fn add(
-        &mut self,
-        config: &Config,
-        kind: Kind,
-        created: DateTime<Utc>,
-        updated: DateTime<Utc>,
-    ) -> Arc<str> {
+    /// Adds the next generated subject.
+    pub(crate) fn add(&mut self, config: &Config, kind: Kind, created: DateTime<Utc>, updated: DateTime<Utc>) {
         let place = self.table(kind).rows.len();
         let index = place as u64;
         let mut random = Random::of(config.seed, "state", index * 2 + kind as u64);
@@ -231,7 +250,7 @@ impl Tenant {
         let key: Arc<str> = if taken { format!("{key} bis").into() } else { key.into() };
         self.table_mut(kind).push(Row {
             kind,
-            key: Arc::clone(&key),
+            key,
             source: Source::Seeded(index),
             place,
             version: 1,
@@ -242,8 +261,22 @@ impl Tenant {
             anonymised: kind == Kind::Candidate && random.percent(1),
             resume: 0,
             applications,
+            past: Vec::new(),
         });
-        key
+    }
+
+    /// Adds a generated subject that an index should show, and that was not there
+    /// before now.
+    pub(crate) fn create(&mut self, config: &Config, kind: Kind, now: DateTime<Utc>) -> Row {
+        let place = self.table(kind).rows.len();
+        self.add(config, kind, now, now);
+        let row = &mut self.table_mut(kind).rows[place];
+        row.anonymised = false;
+        if kind == Kind::Vacancy {
+            row.status = Cow::Borrowed(PUBLISHED);
+        }
+        row.was_absent(now);
+        row.clone()
     }
 
     fn some_vacancies(&self, random: &mut Random, count: usize) -> Vec<Arc<str>> {
@@ -273,6 +306,7 @@ fn given_row(given: Arc<Given>, place: usize, now: DateTime<Utc>) -> Row {
         anonymised: given.detail()["isAnonymized"] == true,
         resume: 0,
         applications: Vec::new(),
+        past: Vec::new(),
         source: Source::Given(given),
     }
 }

@@ -4,6 +4,7 @@
 //! All statuses are shown unless the filter says otherwise; whether the platform
 //! limits them by itself is not known.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use axum::body::{Body, Bytes};
@@ -133,7 +134,7 @@ fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>) -> anyhow::Result
     Ok(frame)
 }
 
-/// The rows of a page, as they are at this moment.
+/// The rows of a page, as the export shows them at this moment.
 fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
     let seed = inner.config.seed;
     let hidden: HashSet<String> = crate::lock(&inner.faults.spoiled)
@@ -141,20 +142,24 @@ fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
         .filter(|(_, spoil)| **spoil == Spoil::Hidden)
         .map(|(key, _)| key.clone())
         .collect();
-    let shown = |row: &&Row| wish.holds(seed, row) && !hidden.contains(&*row.key);
+    let lagging = inner.habits.shown(inner.clock.now());
     let tenant = crate::lock(&inner.tenant);
     let table = tenant.table(kind);
+    let shown = |place: usize| {
+        let row = &table.rows[place];
+        let row = lagging.map_or(Cow::Borrowed(row), |at| row.as_of(at));
+        (wish.holds(seed, &row) && !hidden.contains(&*row.key)).then_some(row)
+    };
     if let Some(named) = wish.filter.named() {
         let mut places: Vec<usize> = named.iter().filter_map(|key| table.place(key)).collect();
         places.sort_unstable();
-        let rows = places.into_iter().map(|place| &table.rows[place]);
-        return cut(rows.filter(shown), wish);
+        return cut(places.into_iter().filter_map(shown), wish);
     }
-    cut(table.rows.iter().filter(shown), wish)
+    cut((0..table.rows.len()).filter_map(shown), wish)
 }
 
-fn cut<'a>(rows: impl Iterator<Item = &'a Row>, wish: &Wish) -> Vec<Row> {
-    rows.skip(wish.offset).take(wish.limit).cloned().collect()
+fn cut<'a>(rows: impl Iterator<Item = Cow<'a, Row>>, wish: &Wish) -> Vec<Row> {
+    rows.skip(wish.offset).take(wish.limit).map(Cow::into_owned).collect()
 }
 
 /// Frames made one after another off the async threads, a few ahead of what the

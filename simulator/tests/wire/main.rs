@@ -3,6 +3,7 @@
 mod callbacks;
 mod faults;
 mod partner;
+mod silence;
 
 use std::collections::BTreeMap;
 
