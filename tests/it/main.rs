@@ -3,6 +3,7 @@
 
 mod cegid;
 mod container;
+mod convergence;
 mod crashes;
 mod harness;
 mod leases;
@@ -11,4 +12,5 @@ mod operations;
 mod races;
 mod receiving;
 mod refusals;
+mod removals;
 mod search;

@@ -7,6 +7,7 @@
 pub mod database;
 pub mod process;
 pub mod raw;
+mod sweeping;
 
 use std::{
     collections::{BTreeMap, HashMap},
