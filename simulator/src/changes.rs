@@ -1,6 +1,7 @@
 //! Changes to subjects, each announced by the events a real tenant would send,
-//! or by none (`silent`).
+//! or by none (`silent`, `pages`).
 
+mod pages;
 mod silent;
 
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! The control API under `/control`: the library's methods over HTTP, without a
 //! token, for people with curl. `README.md` shows each call.
 
+mod exports;
+
 use std::time::Duration;
 
 use axum::extract::{Query, Request, State};
@@ -38,7 +40,7 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/callback-faults", post(callback_faults))
         .route("/spoiled", post(spoil))
-        .route("/export-lag", post(export_lag))
+        .merge(exports::router())
         .route("/release", post(release))
         .route("/refused-reports", post(refused_reports))
         .route("/tokens/expire", post(expire_tokens))
@@ -273,16 +275,6 @@ struct RefusedEvent {
 
 async fn refuse_event(State(simulator): State<Simulator>, Json(it): Json<RefusedEvent>) -> Json<Value> {
     simulator.refuse_event(&it.event, it.refuse);
-    ok()
-}
-
-#[derive(Deserialize)]
-struct Lag {
-    seconds: Option<u64>,
-}
-
-async fn export_lag(State(simulator): State<Simulator>, Json(it): Json<Lag>) -> Json<Value> {
-    simulator.set_export_lag(it.seconds.map(Duration::from_secs));
     ok()
 }
 

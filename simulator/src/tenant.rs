@@ -5,9 +5,9 @@
 //! for, so that a hundred thousand subjects cost little memory.
 
 mod past;
+mod table;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
@@ -21,6 +21,7 @@ use crate::data::given::{self, Given};
 use crate::data::random::Random;
 use crate::data::{candidate, keys};
 use past::Past;
+pub(crate) use table::Table;
 
 /// The two kinds of subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,38 +135,6 @@ impl Row {
                 Kind::Vacancy => self.status == PUBLISHED,
                 Kind::Candidate => !self.anonymised,
             }
-    }
-}
-
-/// All subjects of one kind, in the order of their creation.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    pub(crate) rows: Vec<Row>,
-    places: HashMap<Arc<str>, usize>,
-}
-
-impl Table {
-    pub(crate) fn place(&self, key: &str) -> Option<usize> {
-        self.places.get(key).copied()
-    }
-
-    pub(crate) fn push(&mut self, row: Row) {
-        self.places.insert(Arc::clone(&row.key), row.place);
-        self.rows.push(row);
-    }
-
-    /// Changes a subject that is there, and gives it as it is then.
-    pub(crate) fn change(&mut self, key: &str, now: DateTime<Utc>, change: impl FnOnce(&mut Row)) -> Option<Row> {
-        let place = self.place(key)?;
-        let row = &mut self.rows[place];
-        if row.deleted {
-            return None;
-        }
-        row.remember(now);
-        change(row);
-        row.version += 1;
-        row.updated = now;
-        Some(row.clone())
     }
 }
 

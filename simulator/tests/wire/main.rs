@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod faults;
+mod lists;
 mod partner;
 mod silence;
 
