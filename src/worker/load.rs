@@ -88,7 +88,7 @@ impl Loader {
         let mut settled = window.next_offset;
         let mut empty = false;
         let mut shown: HashSet<String> = HashSet::new();
-        let Some(mut current) = self.page(&window, settled).await else { return };
+        let Some(mut current) = self.page(&window, settled, OVERLAP).await else { return };
         loop {
             let (end, whole) = (current.end(), current.page.cut.is_none());
             let nothing = current.page.frames() == 0;
@@ -106,6 +106,8 @@ impl Loader {
                 finished,
             };
             settled = progress.next_offset;
+            // A page that was cut must not be shorter than what it repeats, or the walk stands still.
+            let overlap = if whole { OVERLAP } else { OVERLAP.min((end - current.offset) / 2) };
             if !current.page.broken.is_empty() {
                 warn!(
                     tenant = %self.context.tenant, kind = %self.kind, records = current.page.broken.len(),
@@ -123,7 +125,7 @@ impl Loader {
             let (written, next) = if finished || self.context.stop.asked() {
                 (settle.await, None)
             } else {
-                tokio::join!(settle, self.page(&window, settled))
+                tokio::join!(settle, self.page(&window, settled, overlap))
             };
             let written = match written {
                 Err(NotWritten::LeaseLost) => return self.context.stop.draining().await,
@@ -147,11 +149,11 @@ impl Loader {
     }
 
     /// The page behind what is settled, with an overlap.
-    async fn page(&self, window: &Window, settled: i32) -> Option<Read> {
+    async fn page(&self, window: &Window, settled: i32, overlap: i32) -> Option<Read> {
         let context = &self.context;
         let also = if self.kind == Kind::Vacancy { context.settings.load_vacancy_filter.as_str() } else { "" };
         let size = context.shared.settings.export.page_size;
-        let overlap = OVERLAP.min(i32::try_from(size / 2).unwrap_or(0));
+        let overlap = overlap.min(i32::try_from(size / 2).unwrap_or(0));
         let offset = (settled - overlap).max(0);
         let query = Query::window(self.kind, window.since, window.until, also, offset.unsigned_abs() as usize, size);
         let lane = Lane::Load(self.kind);

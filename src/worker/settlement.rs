@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use crate::{
     database::{Database, Failure, failure},
     domain::{Document, Kind},
-    index::documents,
+    index::{attachments, documents},
     outbox::{self, Noted},
     subjects::{self, Postponed, Settled, State},
     tenancy::{Lease, fence},
@@ -154,6 +154,8 @@ impl Settlement {
         let removed: Vec<&str> = self.removed.iter().map(|(key, _)| key.as_str()).collect();
         documents::write(&mut tx, tenant, kind, read, now, &found).await?;
         documents::delete(&mut tx, tenant, kind, read, &removed).await?;
+        attachments::write(&mut tx, tenant, read, now, &found).await?;
+        attachments::delete(&mut tx, tenant, kind, read, &removed).await?;
         let noted: Vec<Noted> = self.indexed.iter().map(|(_, noted)| noted.clone()).collect();
         outbox::note(&mut tx, tenant, kind, read, now, &noted).await?;
         outbox::forget(&mut tx, tenant, kind, &removed).await?;
