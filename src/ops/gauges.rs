@@ -8,9 +8,9 @@ use crate::{
     clock::Clock,
     database::Database,
     domain::Kind,
-    index::documents,
+    index::{attachments, documents},
     lifecycle::Stop,
-    metrics::{Metrics, OfKind},
+    metrics::{Metrics, OfKind, OfTenant},
     outbox, subjects, sweeps,
 };
 
@@ -51,6 +51,17 @@ async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Re
     }
     for (tenant, kind, count) in &reports {
         labels(tenant, kind).map(|labels| metrics.reports_waiting.get_or_create(&labels).set(*count));
+    }
+    // A tenant whose resumes are all gone has no row any more.
+    for depth in &depths {
+        let labels = OfTenant { tenant: depth.tenant.clone() };
+        metrics.attachments.get_or_create(&labels).set(0);
+        metrics.attachment_bytes.get_or_create(&labels).set(0);
+    }
+    for kept in attachments::counts(database).await? {
+        let labels = OfTenant { tenant: kept.tenant };
+        metrics.attachments.get_or_create(&labels).set(kept.files);
+        metrics.attachment_bytes.get_or_create(&labels).set(kept.bytes);
     }
     for load in &loads {
         labels(&load.tenant, &load.kind)

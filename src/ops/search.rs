@@ -1,6 +1,7 @@
 //! Searching the index: what an operator sees of it.
 //!
-//! Of a candidate that is the key, the title, the status and the coded values, and never a name or an address.
+//! Of a candidate that is the key, the title, the status, the coded values and how many resumes are kept, and never a
+//! name, an address or a file.
 
 mod answer;
 mod parameters;
@@ -22,7 +23,7 @@ use super::problem::Problem;
 use crate::{
     database::Database,
     domain::{Kind, TenantId},
-    index::search,
+    index::{attachments, search},
 };
 use answer::{Content, Item, Labels, Results};
 
@@ -119,5 +120,11 @@ async fn one(
         .map_err(|error| failed(&error))?
         .ok_or_else(|| Problem::not_found("no such document in the index"))?;
     let labels = api.labels(tenant, [&found]).await?;
-    Ok(Json(Content::new(Item::new(found, false, &labels), raw)).into_response())
+    let kept = match kind {
+        Kind::Vacancy => None,
+        Kind::Candidate => {
+            Some(attachments::count_of(&api.database, tenant, &key).await.map_err(|error| failed(&error))?)
+        }
+    };
+    Ok(Json(Content::new(Item::new(found, false, &labels), kept, raw)).into_response())
 }

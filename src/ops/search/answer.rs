@@ -60,14 +60,18 @@ struct Value {
 pub(super) struct Content {
     #[serde(flatten)]
     item: Item,
+    /// Resumes that are kept of a candidate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attachments: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<Box<RawValue>>,
 }
 
 impl Content {
-    /// `raw` is the detail object of a vacancy; one that is not JSON any more is left out.
-    pub(super) fn new(item: Item, raw: Option<String>) -> Content {
-        Content { item, raw: raw.and_then(|raw| RawValue::from_string(raw).ok()) }
+    /// `attachments` is how many are kept of a candidate; `raw` is the detail object of a vacancy, and one that is not
+    /// JSON any more is left out.
+    pub(super) fn new(item: Item, attachments: Option<i64>, raw: Option<String>) -> Content {
+        Content { item, attachments, raw: raw.and_then(|raw| RawValue::from_string(raw).ok()) }
     }
 }
 
@@ -197,7 +201,7 @@ mod tests {
     fn content_is_shown_as_it_came() {
         let content = |raw: &str| {
             let item = Item::new(found(None, "[]"), false, &Labels::default());
-            serde_json::to_string(&Content::new(item, Some(raw.into()))).unwrap()
+            serde_json::to_string(&Content::new(item, None, Some(raw.into()))).unwrap()
         };
         assert!(content(r#"{"b":1.50, "a":"é"}"#).ends_with(r#""raw":{"b":1.50, "a":"é"}}"#));
         assert!(!content("{").contains("raw") && !content("{").contains("rank"));
