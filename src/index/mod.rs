@@ -5,6 +5,7 @@ pub mod documents;
 pub mod referentials;
 pub mod search;
 
+mod terms;
 mod words;
 
 pub use words::Words;
