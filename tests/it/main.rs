@@ -11,5 +11,6 @@ mod main_loop;
 mod operations;
 mod races;
 mod receiving;
+mod referentials;
 mod refusals;
 mod search;
