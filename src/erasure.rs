@@ -73,6 +73,13 @@ pub async fn erase(
             .execute(&mut *tx)
             .await?
             .rows_affected();
+    let attachments = match subject.kind() {
+        Kind::Candidate => sqlx::query!("delete from attachment where tenant = $1 and key = $2", tenant.as_str(), key)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected(),
+        Kind::Vacancy => 0,
+    };
     let reports = sqlx::query!(
         "delete from report_item where tenant = $1 and kind = $2 and key = $3",
         tenant.as_str(),
@@ -89,7 +96,7 @@ pub async fn erase(
     sqlx::query!("set local statement_timeout = 0").execute(&mut *tx).await?;
     let deliveries = take_key(&mut tx, tenant, subject, &hash, DateTime::UNIX_EPOCH).await?;
     tx.commit().await?;
-    Ok(Receipt { hash, documents, attachments: 0, reports, deliveries })
+    Ok(Receipt { hash, documents, attachments, reports, deliveries })
 }
 
 /// Puts the tombstone under its hash in the place of the subject's row. Gives since when the row had waited.

@@ -54,6 +54,22 @@ pub struct Outcome {
     pub outcome: &'static str,
 }
 
+/// Labels of what concerns a tenant.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OfTenant {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+}
+
+/// Labels of what became of a resume that a record lists.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Listed {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `kept`, `missing`, `too_large`, `type`, `corrupt` or `unnamed`.
+    pub outcome: &'static str,
+}
+
 /// Labels of a call to Cegid.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Call {
@@ -85,6 +101,9 @@ pub struct Metrics {
     pub dead: Family<OfKind, Gauge>,
     pub documents: Family<OfKind, Gauge>,
     pub reports_waiting: Family<OfKind, Gauge>,
+    pub attachments: Family<OfTenant, Gauge>,
+    pub attachment_bytes: Family<OfTenant, Gauge>,
+    pub listed: Family<Listed, Counter>,
     pub mistyped: Family<OfKind, Counter>,
     pub settled: Family<Outcome, Counter>,
     pub freshness: Family<OfKind, Histogram>,
@@ -117,6 +136,9 @@ impl Default for Metrics {
             dead: Family::default(),
             documents: Family::default(),
             reports_waiting: Family::default(),
+            attachments: Family::default(),
+            attachment_bytes: Family::default(),
+            listed: Family::default(),
             mistyped: Family::default(),
             settled: Family::default(),
             freshness: Family::new_with_constructor(ages),
@@ -151,6 +173,14 @@ impl Default for Metrics {
         registry.register("subjects_dead", "Subjects that were buried", metrics.dead.clone());
         registry.register("documents", "Documents in the index", metrics.documents.clone());
         registry.register("reports_waiting", "Outcomes not yet reported", metrics.reports_waiting.clone());
+        registry.register("attachments", "Resumes that are kept", metrics.attachments.clone());
+        registry.register_with_unit(
+            "attachments_size",
+            "Size of the resumes that are kept",
+            Unit::Bytes,
+            metrics.attachment_bytes.clone(),
+        );
+        registry.register("resumes_listed", "What became of resumes that records list", metrics.listed.clone());
         registry.register(
             "mistyped_members",
             "Members of records whose value had another type than is known, and were left out",

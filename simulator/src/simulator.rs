@@ -21,6 +21,7 @@ use crate::journal::{Journal, RequestRow};
 use crate::sender::{Outgoing, RawCallback, Sent, delivery};
 use crate::tenant::{Kind, Row, Tenant, resume_id};
 use crate::wire::hooks::{HookRow, Hooks};
+use crate::wire::referentials::Lists;
 use crate::wire::reports::{ReportRow, Reports};
 use crate::wire::token::Tokens;
 use crate::wire::{record, router};
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) reports: Reports,
     pub(crate) faults: Faults,
     pub(crate) habits: Habits,
+    pub(crate) lists: Lists,
     pub(crate) journal: Journal,
     pub(crate) outgoing: Outgoing,
     pub(crate) signing_secret: Mutex<String>,
@@ -115,6 +117,7 @@ impl Simulator {
             reports: Reports::default(),
             faults: Faults::default(),
             habits: Habits::default(),
+            lists: Lists::default(),
             journal: Journal::default(),
             outgoing: Outgoing::default(),
             signing_secret: Mutex::new(config.client_secret.clone()),

@@ -7,6 +7,7 @@
 //! | credentials | the token endpoint refuses them, or two tokens in a row are refused | after three, one probe every five minutes |
 //! | forbidden | 403 | that stage alone pauses for five minutes |
 //! | query | 400, 404 of an export, 413, 414 | the batch is halved; one subject alone fails by itself |
+//! | full | what is kept of one answer has reached export.kept_limit | nothing is wrong: what is left is asked for next |
 //! | unexpected | not what the endpoint answers, such as an HTML page with 200 | as transient: never an empty list |
 
 use std::{fmt, time::Duration};
@@ -50,6 +51,7 @@ pub enum Class {
     Credentials,
     Forbidden,
     Query,
+    Full,
     Unexpected,
 }
 
@@ -62,6 +64,7 @@ impl Class {
             Class::Credentials => "credentials",
             Class::Forbidden => "forbidden",
             Class::Query => "query",
+            Class::Full => "full",
             Class::Unexpected => "unexpected",
         }
     }

@@ -4,6 +4,7 @@
 //! (the token would go along), bounds every wait and every answer, and sorts failures into classes ([`error`]). It
 //! decides nothing: when to call again is the worker's business.
 
+mod attachments;
 pub mod error;
 mod export;
 pub mod frames;

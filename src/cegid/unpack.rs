@@ -172,7 +172,13 @@ fn read<R: Read + Seek>(
     }
     let mut attachments = Vec::with_capacity(archive.len() - 1);
     for index in (0..archive.len()).filter(|index| *index != detail_index) {
-        let entry = archive.by_index_data(index).map_err(|e| class(&e))?;
+        let Ok(entry) = archive.by_index_data(index) else {
+            // Its header is broken, and it alone.
+            let name = archive.name_for_index(index).and_then(Result::ok).unwrap_or(Cow::Borrowed("")).into_owned();
+            let content = want_attachments.then_some(Err(UnpackError::Archive));
+            attachments.push(Attachment { name, size: 0, content });
+            continue;
+        };
         if entry.is_dir() {
             continue;
         }

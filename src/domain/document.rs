@@ -6,7 +6,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Coded, Kind, Subject,
+    Attachment, Coded, Kind, Listed, Subject,
     fold::{Stemming, fold_into},
 };
 
@@ -34,6 +34,9 @@ pub struct Document {
     pub created: Option<String>,
     /// Modification date as Cegid wrote it.
     pub modified: Option<String>,
+    /// Resumes that are kept; none where they were not asked for.
+    pub attachments: Option<Vec<Attachment>>,
+    pub(super) listed: Vec<Listed>,
     pub(super) email: Option<String>,
     pub(super) coded: Vec<CodedField>,
     pub(super) raw: String,
@@ -75,6 +78,8 @@ impl Document {
             anonymised: false,
             created: None,
             modified: None,
+            attachments: None,
+            listed: Vec::new(),
             email: None,
             coded: Vec::new(),
             raw: String::new(),
@@ -117,6 +122,11 @@ impl Document {
     /// The candidate's address, where a tenant's reports are identified by it.
     pub fn email(&self) -> Option<&str> {
         self.email.as_deref()
+    }
+
+    /// The resumes that the record lists.
+    pub fn listed(&self) -> &[Listed] {
+        &self.listed
     }
 
     /// Its coded values as JSON, the status among them.

@@ -62,11 +62,14 @@ pub fn read_record(kind: Kind, json: &[u8], live: &[String]) -> Result<Record, R
 /// A document that is found by this key; ids are verbatim, so one that cannot be stored verbatim is none.
 pub(super) fn keyed(kind: Kind, key: &Text<'_>) -> Result<Document, RecordError> {
     match key.0.as_deref() {
-        Some(key) if !key.is_empty() && key.len() <= KEY && !key.contains('\0') => {
-            Ok(Document::new(Subject::new(kind, key.to_owned())))
-        }
+        Some(key) if usable_key(key) => Ok(Document::new(Subject::new(kind, key.to_owned()))),
         _ => Err(RecordError::NoKey),
     }
+}
+
+/// Whether an id can be stored verbatim.
+pub(super) fn usable_key(key: &str) -> bool {
+    !key.is_empty() && key.len() <= KEY && !key.contains('\0')
 }
 
 #[cfg(test)]
@@ -169,6 +172,26 @@ mod tests {
             assert!(document.live && !document.anonymised);
         }
         assert!(read(Kind::Candidate, &candidate()).unwrap().document.raw().contains("vacancyReference"));
+    }
+
+    #[test]
+    fn the_resumes_of_a_candidate_are_listed_and_no_other_file() {
+        let file = |id: Value, resume: Value| json!({"id": id, "isResume": resume, "mimeType": "Application/PDF; x=1", "filename": "../../CV.pdf"});
+        let mut value = candidate();
+        value["attachments"] = json!([
+            file(json!("a b"), json!(true)),
+            file(json!("letter"), json!(false)),
+            file(json!("unmarked"), Value::Null),
+            file(json!("a\u{0}b"), json!("true")),
+            {"isResume": true, "id": "bare"},
+            "no file"
+        ]);
+        let document = read(Kind::Candidate, &value).unwrap().document;
+        let listed: Vec<_> =
+            document.listed().iter().map(|it| (it.id.as_deref(), it.mime_type.as_str(), it.name.as_str())).collect();
+        let pdf = ("application/pdf", "../../CV.pdf");
+        assert_eq!(listed, [(Some("a b"), pdf.0, pdf.1), (None, pdf.0, pdf.1), (Some("bare"), "", "")]);
+        assert!(document.attachments.is_none() && !format!("{:?}", document.listed()).contains("CV"));
     }
 
     #[test]

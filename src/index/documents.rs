@@ -89,7 +89,7 @@ pub async fn write(
            select $1, $2, u.key, $3, u.searchable, u.title, u.language, u.status, u.created, u.modified, u.coded, u.raw,
                   u.content, $18, $4,
                   setweight(folded_words(u.stemming, u.a), 'A') || setweight(folded_words(u.stemming, u.b), 'B')
-                  || setweight(folded_words(u.stemming, u.c), 'C')
+                  || setweight(folded_words(u.stemming, u.c), 'C') || coded_words(u.coded)
            from unnest($5::text[], $6::boolean[], $7::text[], $8::integer[], $9::text[], $10::text[], $11::text[],
                        $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $19::bytea[])
                 as u (key, searchable, title, language, status, created, modified, coded, raw, stemming, a, b, c, content)

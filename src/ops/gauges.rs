@@ -9,9 +9,9 @@ use crate::{
     database::Database,
     domain::Kind,
     gaps,
-    index::documents,
+    index::{attachments, documents},
     lifecycle::Stop,
-    metrics::{Metrics, OfKind},
+    metrics::{Metrics, OfKind, OfTenant},
     outbox, subjects, sweeps,
 };
 
@@ -59,6 +59,17 @@ async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Re
     }
     for held in &subjects::held(database).await? {
         labels(&held.tenant, &held.kind).map(|labels| metrics.removals_held.get_or_create(&labels).set(held.count));
+    }
+    // A tenant whose resumes are all gone has no row any more.
+    for depth in &depths {
+        let labels = OfTenant { tenant: depth.tenant.clone() };
+        metrics.attachments.get_or_create(&labels).set(0);
+        metrics.attachment_bytes.get_or_create(&labels).set(0);
+    }
+    for kept in attachments::counts(database).await? {
+        let labels = OfTenant { tenant: kept.tenant };
+        metrics.attachments.get_or_create(&labels).set(kept.files);
+        metrics.attachment_bytes.get_or_create(&labels).set(kept.bytes);
     }
     for load in &loads {
         labels(&load.tenant, &load.kind)

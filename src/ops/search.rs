@@ -1,6 +1,7 @@
 //! Searching the index: what an operator sees of it.
 //!
-//! Of a candidate that is the key, the title, the status and the coded values, and never a name or an address.
+//! Of a candidate that is the key, the title, the status, the coded values and how many resumes are kept, and never a
+//! name, an address or a file.
 
 mod answer;
 mod parameters;
@@ -22,9 +23,10 @@ use super::problem::Problem;
 use crate::{
     database::Database,
     domain::{Kind, TenantId},
-    index::search,
+    index::{attachments, referentials, search},
 };
-use answer::{Content, Item, Labels, Results};
+use answer::{Content, Item, Labels, List, Lists, Results};
+use parameters::Asked;
 
 /// What the handlers share.
 struct Api {
@@ -43,8 +45,9 @@ impl Api {
         &self,
         tenant: &TenantId,
         documents: impl IntoIterator<Item = &'a search::Found>,
+        language: Option<i32>,
     ) -> Result<Labels, Problem> {
-        let mut labels = Labels::of(documents);
+        let mut labels = Labels::of(documents, language);
         labels.known = search::labels(&self.database, tenant, &labels.ids()).await.map_err(|error| failed(&error))?;
         Ok(labels)
     }
@@ -56,9 +59,13 @@ pub(super) fn router(database: Database, tenants: impl IntoIterator<Item = Tenan
     Router::new()
         .route("/tenants", get(tenants_of_the_settings))
         .route("/tenants/{tenant}/vacancies", get(|state, path, query| find(Kind::Vacancy, state, path, query)))
-        .route("/tenants/{tenant}/vacancies/{*key}", get(|state, path| one(Kind::Vacancy, state, path)))
+        .route("/tenants/{tenant}/vacancies/{*key}", get(|state, path, query| one(Kind::Vacancy, state, path, query)))
         .route("/tenants/{tenant}/candidates", get(|state, path, query| find(Kind::Candidate, state, path, query)))
-        .route("/tenants/{tenant}/candidates/{*key}", get(|state, path| one(Kind::Candidate, state, path)))
+        .route(
+            "/tenants/{tenant}/candidates/{*key}",
+            get(|state, path, query| one(Kind::Candidate, state, path, query)),
+        )
+        .route("/tenants/{tenant}/referentials", get(lists))
         .fallback(async || Problem::not_found("no such address"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
@@ -100,9 +107,9 @@ async fn find(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let tenant = api.tenant(&tenant)?;
-    let asked = parameters::read(kind, query.as_deref().unwrap_or_default())?;
+    let Asked { search: asked, labels } = parameters::read(kind, query.as_deref().unwrap_or_default())?;
     let page = search::find(&api.database, tenant, kind, &asked).await.map_err(|error| failed(&error))?;
-    let labels = api.labels(tenant, &page.found).await?;
+    let labels = api.labels(tenant, &page.found, labels).await?;
     let ranked = asked.words.as_ref().is_some_and(|words| !words.wanted().is_empty());
     let items = page.found.into_iter().map(|found| Item::new(found, ranked, &labels)).collect();
     Ok(Json(Results { total: page.total, offset: asked.offset, limit: asked.limit, items }).into_response())
@@ -112,12 +119,27 @@ async fn one(
     kind: Kind,
     State(api): State<Arc<Api>>,
     Path((tenant, key)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let tenant = api.tenant(&tenant)?;
+    let language = parameters::read_labels(query.as_deref().unwrap_or_default())?;
     let (found, raw) = search::one(&api.database, tenant, kind, &key)
         .await
         .map_err(|error| failed(&error))?
         .ok_or_else(|| Problem::not_found("no such document in the index"))?;
-    let labels = api.labels(tenant, [&found]).await?;
-    Ok(Json(Content::new(Item::new(found, false, &labels), raw)).into_response())
+    let labels = api.labels(tenant, [&found], language).await?;
+    let kept = match kind {
+        Kind::Vacancy => None,
+        Kind::Candidate => {
+            Some(attachments::count_of(&api.database, tenant, &key).await.map_err(|error| failed(&error))?)
+        }
+    };
+    Ok(Json(Content::new(Item::new(found, false, &labels), kept, raw)).into_response())
+}
+
+/// The referentials of a tenant, and how each is.
+async fn lists(State(api): State<Arc<Api>>, Path(tenant): Path<String>) -> Result<Response, Problem> {
+    let tenant = api.tenant(&tenant)?;
+    let states = referentials::states(&api.database, tenant).await.map_err(|error| failed(&error))?;
+    Ok(Json(Lists { items: states.into_iter().map(List::from).collect() }).into_response())
 }

@@ -129,6 +129,7 @@ pub struct Export {
     pub frame_in_memory: u64,
     pub record_limit: u64,
     pub response_limit: u64,
+    pub kept_limit: u64,
 }
 
 /// `[retention]`
@@ -210,6 +211,9 @@ pub struct Tenant {
     pub referential_languages: Vec<i32>,
     #[serde(with = "humantime_serde")]
     pub referential_interval: Duration,
+    pub attachments: Attachments,
+    pub attachment_limit: u64,
+    pub attachment_types: Vec<String>,
     pub paths: Paths,
 }
 
@@ -238,6 +242,16 @@ pub enum CandidateReportId {
     Id,
     /// `email`, for tenants whose usernames are addresses.
     Email,
+}
+
+/// Which files of candidates are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attachments {
+    /// None.
+    None,
+    /// Those that a record marks as resumes.
+    Resumes,
 }
 
 /// `[tenants.NAME.paths]`
@@ -324,6 +338,11 @@ impl Settings {
             rule(tenant.calls_at_once >= 1, &key("calls_at_once"), "must be at least 1");
             rule(!tenant.live_statuses.is_empty(), &key("live_statuses"), "must name at least one status");
             rule(!tenant.scope.is_empty(), &key("scope"), "must not be empty");
+            rule(
+                (1..=self.export.kept_limit).contains(&tenant.attachment_limit),
+                &key("attachment_limit"),
+                "must be at least 1, and not larger than export.kept_limit",
+            );
             rule(!tenant.load_window.is_zero(), &key("load_window"), "must not be zero");
             let minute = Duration::from_secs(60);
             for (member, interval) in [

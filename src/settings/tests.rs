@@ -72,6 +72,8 @@ fn everything_that_is_wrong_is_reported_at_once() {
         client_id = "a"
         client_secret = "b"
         report_type_case = "upper"
+        attachments = "all"
+        attachment_limit = 67108865
         [tenants.third]
         base_url = "https://third.example.com"
         client_id = "a"
@@ -95,6 +97,8 @@ fn everything_that_is_wrong_is_reported_at_once() {
         "tenants.acme.base_url",
         "tenants.acme.client_id",
         "tenants.acme.client_secret",
+        "tenants.other.attachment_limit",
+        "tenants.other.attachments",
         "tenants.other.report_type_case",
         "tenants.third.calls_at_once",
         "tenants.third.client_id",

@@ -1,10 +1,11 @@
 //! One worker per tenant joins the stages; it runs on the replica that holds the tenant's lease.
 //!
-//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `sweep` (one loop per kind), `hooks` and
-//! `referentials`. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
+//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `sweep` (one loop per kind), `hooks`, `referentials`
+//! and `attachments`. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
 //! it and the worker begins again; other tenants do not notice. When the lease is lost everything under way is dropped:
 //! its writes would be refused by the fence.
 
+mod attachments;
 mod hooks;
 mod linger;
 mod pace;
@@ -137,6 +138,7 @@ async fn work(shared: &Shared, tenant: &TenantId, settings: &Arc<Tenant>, lease:
     }
     stages.spawn(hooks::run(context.clone()));
     stages.spawn(referentials::run(context.clone()));
+    stages.spawn(attachments::run(context.clone()));
     let lost = tokio::select! {
         () = keep(&context) => true,
         failed = ended(&mut stages) => {

@@ -126,6 +126,10 @@ impl Pace {
     pub fn failed(&self, lane: impl Into<Lane>, error: &CallError) {
         let lane = lane.into();
         let now = self.clock.now();
+        // The answer was good, and as much of it was read as can be held.
+        if error.class == Class::Full {
+            return self.succeeded(lane);
+        }
         let mut state = self.state();
         match error.class {
             Class::Throttled => {
@@ -161,7 +165,7 @@ impl Pace {
                 warn!(tenant = %self.tenant, stage = error.stage.as_str(), error = %error, pause = pause.as_secs(), "Cegid is not well");
             }
             // What was asked is wrong, not Cegid.
-            Class::Query => {}
+            Class::Query | Class::Full => {}
         }
         state.lanes[lane.index()].failures += 1;
     }
@@ -192,6 +196,13 @@ mod tests {
         assert_eq!(pause(&[transient(), transient(), transient()], Stage::Vacancies), 4);
         assert_eq!(pause(&std::array::from_fn::<_, 40, _>(|_| transient()), Stage::Vacancies), 300);
         assert_eq!(pause(&[transient()], Stage::Reports), 0);
+    }
+
+    #[test]
+    fn an_answer_that_was_read_as_far_as_it_can_be_held_is_no_failure() {
+        let transient = || error(Class::Transient, None);
+        assert_eq!(pause(&[error(Class::Full, None)], Stage::Vacancies), 0);
+        assert_eq!(pause(&[transient(), transient(), error(Class::Full, None), transient()], Stage::Vacancies), 1);
     }
 
     #[test]

@@ -281,7 +281,7 @@ impl Refresher {
                 context.pace.failed(self.stage(), error);
                 return Part::Paused;
             }
-            Class::Query => {}
+            Class::Query | Class::Full => {}
             Class::Transient | Class::Unexpected => {
                 context.pace.failed(self.stage(), error);
                 if part.len() > 1 {

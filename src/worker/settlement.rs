@@ -16,7 +16,7 @@ use crate::{
     database::{Database, Failure, failure},
     domain::{Document, Kind},
     erasure,
-    index::documents,
+    index::{attachments, documents},
     outbox::{self, Noted},
     subjects::{self, Postponed, Settled, State, Why},
     tenancy::{Lease, fence},
@@ -215,11 +215,17 @@ impl Settlement {
             .into_iter()
             .map(|held| (held.key.clone(), held))
             .collect();
-        let is = |one: &&Indexed| held.get(one.document.key()).is_some_and(|held| held.is(&one.document));
+        let files = attachments::kept(&mut tx, tenant, self.indexed.iter().map(|one| &one.document)).await?;
+        let is = |one: &&Indexed| {
+            let document = &one.document;
+            held.get(document.key()).is_some_and(|held| held.is(document)) && files.are_of(document)
+        };
         let (same, new): (Vec<&Indexed>, Vec<&Indexed>) = self.indexed.iter().partition(is);
         let found: Vec<&Document> = new.iter().map(|one| &one.document).collect();
         documents::write(&mut tx, tenant, kind, read, now, &found).await?;
         documents::delete(&mut tx, tenant, kind, read, &gone).await?;
+        attachments::write(&mut tx, tenant, read, now, &found).await?;
+        attachments::delete(&mut tx, tenant, kind, read, &gone).await?;
         let told = new.iter().chain(same.iter().filter(|one| one.announced));
         let noted: Vec<Noted> = told.map(|one| one.noted.clone()).collect();
         outbox::note(&mut tx, tenant, kind, read, now, &noted).await?;

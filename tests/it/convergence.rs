@@ -312,9 +312,8 @@ async fn a_list_that_moves_while_it_is_walked_loses_nobody() {
     let mut world = world;
     let candidates = live_candidates(&world);
     // Four leave the list, behind the reader's back, while it is walked; a fifth comes.
-    for nth in 0..4 {
-        let gone = Change::DeleteCandidate { key: candidates[nth].clone() };
-        world.simulator.after_page(2 + nth as u64, gone);
+    for (page, key) in (2..).zip(&candidates[..4]) {
+        world.simulator.after_page(page, Change::DeleteCandidate { key: key.clone() });
     }
     world.simulator.after_page(4, Change::CreateCandidate);
     world.start_service().await;

@@ -1,6 +1,7 @@
 //! The integration tests: a real PostgreSQL, the simulator, a clock turned by hand.
 #![allow(missing_docs, reason = "tests are named by sentences")]
 
+mod attachments;
 mod cegid;
 mod container;
 mod convergence;
@@ -11,6 +12,7 @@ mod main_loop;
 mod operations;
 mod races;
 mod receiving;
+mod referentials;
 mod refusals;
 mod removals;
 mod search;

@@ -43,7 +43,7 @@ async fn rows_with(world: &World, text: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn people_who_were_anonymised_or_deleted_in_silence_are_gone_after_one_rolling_sweep() {
-    let world = World::start(Plan::sized(0, 3000)).await;
+    let world = World::start(Plan::sized(0, 3000).with("TENANTS__ACME__ATTACHMENTS", "resumes")).await;
     world.settle().await;
     let candidates = live_candidates(&world);
     let held = world.indexed(Kind::Candidate).await.len();

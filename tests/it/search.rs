@@ -6,10 +6,11 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use cegid_indexer::{
+    cegid::ReferentialItem,
     clock::Clock,
     database::Database,
     domain::{Kind, TenantId, fold::fold, read_record},
-    index::{documents, search},
+    index::{documents, referentials, search},
     lifecycle::Stop,
     metrics::Metrics,
     ops::{self, Health},
@@ -67,7 +68,8 @@ impl Index {
             "insert into document (tenant, kind, key, read_number, searchable, title, language, status, modified, coded,
                                    raw, content, indexed_at, search)
              values ('acme', $1, $2, 1, $3, $4, $5, 'st', $6, $7, '{\"secret\":\"Lefèvre\"}', '', now(),
-                     setweight(to_tsvector($8::regconfig, $9), 'A') || setweight(to_tsvector($8::regconfig, $10), 'C'))",
+                     setweight(to_tsvector($8::regconfig, $9), 'A') || setweight(to_tsvector($8::regconfig, $10), 'C')
+                     || coded_words($7))",
         )
         .bind(row.kind)
         .bind(row.key)
@@ -200,6 +202,66 @@ async fn labels_come_out_of_the_referentials_and_nothing_personal_is_shown() {
 }
 
 #[tokio::test]
+async fn a_label_finds_the_documents_that_hold_its_code_in_whichever_language_it_was_read() {
+    let index = Index::new().await;
+    let tenant: TenantId = "acme".parse().unwrap();
+    let read = async |category: &str, items: &[(&str, &str, &str)]| {
+        let item = |(id, label, german): &(&str, &str, &str)| ReferentialItem {
+            id: (*id).into(),
+            label: Some((*label).into()),
+            labels: [(1036, (*label).to_owned()), (1031, (*german).to_owned())].into(),
+            raw: "{}".into(),
+        };
+        let items: Vec<_> = items.iter().map(item).collect();
+        referentials::replace(&index.database, &tenant, category, &items, Clock::machine().now()).await.unwrap();
+    };
+    read("countries", &[("DE", "Allemagne", "Deutschland"), ("it's \\ \"x", "Suisse", "Schweiz")]).await;
+    read("times", &[("full", "Temps plein", "Vollzeit in der Woche"), ("41", "Horaires décalés", "Schicht")]).await;
+    read("places", &[("41", "Loir-et-Cher", "Loir")]).await;
+    read("statuses", &[("st", "Diffusée", "Veröffentlicht")]).await;
+    let german = r#"[{"field":"country","id":"DE"},{"field":"time","id":"full"},{"field":"status","id":"st"}]"#;
+    let swiss = r#"[{"field":"country","id":"it's \\ \"x"},{"field":"place","id":"41"},{"field":"free","label":"DE"}]"#;
+    index.put(Row { key: "nurse-de", title: "Infirmier", coded: german, ..VACANCY }).await;
+    index.put(Row { key: "nurse-ch", title: "Infirmière de nuit", coded: swiss, ..VACANCY }).await;
+    let text = "Une équipe en Allemagne, à temps plein.";
+    index.put(Row { key: "text", title: "Chef d’équipe", text, ..VACANCY }).await;
+
+    for (query, found) in [
+        ("q=deutschland", &["nurse-de"][..]),
+        // What the record itself says counts more.
+        ("q=allemagne", &["text", "nurse-de"]),
+        ("q=schweiz", &["nurse-ch"]),
+        ("q=infirmi%C3%A8re+DEUTSCHLAND", &["nurse-de"]),
+        ("q=deutschland+vollzeit", &["nurse-de"]),
+        ("q=%22temps+plein%22", &["text", "nurse-de"]),
+        ("q=%22plein+temps%22", &[]),
+        ("q=deutschland+or+schweiz&limit=1&offset=2", &[]),
+        ("q=infirmier+-deutschland", &["nurse-ch"]),
+        ("q=-deutschland+-suisse", &["text"]),
+        // The words of an id are none, nor is what two lists label differently, nor the status.
+        ("q=DE", &[]),
+        ("q=41", &[]),
+        ("q=schicht", &[]),
+        ("q=ver%C3%B6ffentlicht", &[]),
+        ("q=deutschland&language=1033", &[]),
+    ] {
+        assert_eq!(index.keys(query).await, found, "{query}");
+    }
+    let (_, other) = index.get("/tenants/other/vacancies?q=deutschland").await;
+    assert_eq!(other["total"], 0);
+
+    // A list that is read anew needs no document to be written.
+    read("countries", &[("DE", "Allemagne", "Bundesrepublik")]).await;
+    assert_eq!(index.keys("q=bundesrepublik").await, ["nurse-de"]);
+    assert_eq!(index.keys("q=deutschland+or+schweiz").await, [""; 0]);
+    let (_, page) = index.get("/tenants/acme/vacancies?q=bundesrepublik&labels=1031").await;
+    assert_eq!(page["items"][0]["coded"][0]["label"], "Bundesrepublik");
+    let (_, one) = index.get("/tenants/acme/vacancies/nurse-de?labels=1036").await;
+    assert_eq!(one["coded"][0]["label"], "Allemagne");
+    assert_eq!(index.get("/tenants/acme/vacancies/nurse-de?labels=x").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn a_record_that_was_written_is_found_and_its_newer_words_replace_the_older() {
     let index = Index::new().await;
     let tenant: TenantId = "acme".parse().unwrap();
@@ -219,6 +281,10 @@ async fn a_record_that_was_written_is_found_and_its_newer_words_replace_the_olde
         assert_eq!(item["coded"], json!([{"field": "jobDescription.contractType", "id": "cdi", "label": "CDI"}]));
     }
     assert_eq!(index.keys("q=soudeuse").await, [""; 0]);
+    let label = r#"insert into referential (tenant, category, id, labels, raw, read_at, words)
+                   values ('acme', 'contracts', 'cdi', '{}', '{}', now(), 'unbefristet')"#;
+    index.run(label).await;
+    assert_eq!(index.keys("q=unbefristet").await, ["2026-7"]);
     assert_eq!(index.keys("q=diffusee").await, [""; 0], "a status is no word to be found by");
 }
 

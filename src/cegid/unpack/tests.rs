@@ -56,6 +56,21 @@ fn attachments_are_listed_and_read_only_when_wanted() {
 }
 
 #[test]
+fn an_attachment_with_a_broken_header_costs_itself_only() {
+    let mut bytes = archive(&[("applicantdetail", b"{}"), ("cv", b"resume"), ("b", b"letter")]);
+    let local = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"PK\x03\x04")).nth(1).unwrap();
+    bytes[local] = b'X';
+    for wanted in [false, true] {
+        let frame = Frame::Memory(bytes.clone().into());
+        let unpacked = unpack(Kind::Candidate, frame, &UnpackLimits::default(), wanted).unwrap();
+        let contents: Vec<_> = unpacked.attachments.into_iter().map(|it| (it.name, it.content)).collect();
+        let read = |content| wanted.then_some(content);
+        assert_eq!(contents[0], ("cv".to_owned(), read(Err(UnpackError::Archive))));
+        assert_eq!(contents[1], ("b".to_owned(), read(Ok(b"letter".to_vec()))));
+    }
+}
+
+#[test]
 fn a_spooled_frame_is_read_like_one_in_memory() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&archive(&[("offerdetail", JSON)])).unwrap();

@@ -19,7 +19,7 @@ use super::{
     Refresher,
 };
 use crate::{
-    cegid::{CallError, Page, Query, is_awkward},
+    cegid::{CallError, Class, Page, Query, is_awkward},
     domain::Record,
     subjects::{Claimed, Postponed, State, Why},
 };
@@ -107,7 +107,7 @@ impl<'a> Judgement<'a> {
                 let query = Query::window(self.refresher.kind, Some(since), None, "", offset, limit);
                 let page = context.client.export(&query).await?;
                 offset += page.frames();
-                let ended = page.frames() == 0 || page.cut.is_some();
+                let ended = page.frames() == 0 || page.cut.as_ref().is_some_and(|cut| cut.class != Class::Full);
                 record = page.records.into_iter().find(|record| record.subject.key() == subject.key);
                 if ended || record.is_some() {
                     break;

@@ -58,10 +58,11 @@ impl Sweeper {
         let mut settled = sweep.next_offset;
         let mut empty = false;
         let mut shown: HashSet<String> = HashSet::new();
-        let Some(mut current) = self.page(sweep, settled).await? else { return Ok(false) };
+        let Some(mut current) = self.page(sweep, settled, OVERLAP).await? else { return Ok(false) };
         for nth in 1.. {
             let (end, whole) = (current.end(), current.page.cut.is_none());
-            let nothing = current.page.frames() == 0;
+            let frames = current.page.frames();
+            let nothing = frames == 0;
             let ended = whole && end <= settled && (!nothing || empty);
             empty = nothing;
             // What the page before has shown is settled.
@@ -78,6 +79,8 @@ impl Sweeper {
                 ..Progress::default()
             };
             settled = progress.next_offset;
+            // A page that was cut must not be shorter than what it repeats, or the walk stands still.
+            let overlap = if whole { OVERLAP } else { OVERLAP.min(frames / 2) };
             let finished = progress.finished;
             if progress.broken > 0 {
                 warn!(
@@ -98,7 +101,7 @@ impl Sweeper {
             let (written, next) = if ended || nth >= PAGES || self.context.stop.asked() {
                 (settle.await, Ok(None))
             } else {
-                tokio::join!(settle, self.page(sweep, settled))
+                tokio::join!(settle, self.page(sweep, settled, overlap))
             };
             match written {
                 Ok(()) => {}
@@ -124,13 +127,13 @@ impl Sweeper {
     }
 
     /// The page behind what is settled, with an overlap; none when it cannot be had now.
-    async fn page(&self, sweep: &Sweep, settled: i32) -> sqlx::Result<Option<Read>> {
+    async fn page(&self, sweep: &Sweep, settled: i32, overlap: usize) -> sqlx::Result<Option<Read>> {
         let context = &self.context;
         let (size, stuck) = {
             let page_size = self.page_size();
             (page_size.size(), page_size.stuck())
         };
-        let overlap = i32::try_from(OVERLAP.min(size / 2)).unwrap_or(0);
+        let overlap = i32::try_from(overlap.min(size / 2)).unwrap_or(0);
         let skipped = i32::from(stuck);
         let offset = (settled - overlap).max(0) + skipped;
         let query = self.query(sweep, offset.unsigned_abs() as usize, size);
@@ -142,6 +145,8 @@ impl Sweeper {
         match answer {
             Ok(page) => {
                 match &page.cut {
+                    // Read as far as its files have room: nothing is wrong.
+                    Some(cut) if cut.class == Class::Full => context.pace.succeeded(lane),
                     Some(cut) => {
                         context.pace.failed(lane, cut);
                         self.page_size().failed();
@@ -164,7 +169,7 @@ impl Sweeper {
                         context.pause(REFUSED).await;
                     }
                     Class::Transient | Class::Unexpected => self.page_size().failed(),
-                    Class::Throttled | Class::Credentials | Class::Forbidden => {}
+                    Class::Throttled | Class::Credentials | Class::Forbidden | Class::Full => {}
                 }
                 Ok(None)
             }

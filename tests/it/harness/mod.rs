@@ -181,6 +181,13 @@ impl World {
         self.pairs.iter().cloned().collect()
     }
 
+    /// Changes a setting from the next start on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let key = format!("CEGID_INDEXER__{key}");
+        self.pairs.retain(|(other, _)| *other != key);
+        self.pairs.push((key, value.to_owned()));
+    }
+
     pub async fn start_service(&mut self) {
         self.start_without_waiting().await;
         self.until_by_itself("the service is ready", async |world: &World| {
