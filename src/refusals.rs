@@ -177,6 +177,21 @@ async fn insert(
     tx.commit().await
 }
 
+/// Requests that named the tenant and were signed with none of its secrets, from the minute of `since`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_signature(database: &Database, tenant: &TenantId, since: DateTime<Utc>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select coalesce(sum(count), 0)::bigint as "count!" from refusal_count
+           where tenant = $1 and reason = 'mismatch' and minute >= date_trunc('minute', $2::timestamptz)"#,
+        tenant.as_str(),
+        since
+    )
+    .fetch_one(database.pool())
+    .await
+}
+
 /// Refused requests by reason since then: reason and number.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! One worker per tenant joins the stages; it runs on the replica that holds the tenant's lease.
 //!
-//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `hooks`, `load` (one per kind) and
-//! `referentials`. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
+//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `hooks`, `load` (one per kind),
+//! `referentials`, and `standing`, which shows how Cegid stands to the tenant. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
 //! it and the worker begins again; other tenants do not notice. When the lease is lost everything under way is dropped:
 //! its writes would be refused by the fence.
 
@@ -9,11 +9,13 @@ mod hooks;
 mod linger;
 mod load;
 mod pace;
+mod page_size;
 mod referentials;
 mod refresh;
 mod report;
 mod retry;
 mod settlement;
+mod standing;
 
 use std::{
     sync::{
@@ -24,10 +26,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::{
-    sync::{Notify, SemaphorePermit},
-    task::JoinSet,
-};
+use tokio::{sync::Notify, task::JoinSet};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -43,7 +42,7 @@ use crate::{
     settings::{CandidateReportId, Settings, Tenant},
     tenancy::Lease,
 };
-use pace::{Lane, Pace};
+use pace::{Lane, Pace, Place};
 
 /// Before a worker that failed begins again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -137,6 +136,7 @@ async fn work(shared: &Shared, tenant: &TenantId, settings: &Arc<Tenant>, lease:
     }
     stages.spawn(hooks::run(context.clone()));
     stages.spawn(referentials::run(context.clone()));
+    stages.spawn(standing::run(context.clone()));
     let lost = tokio::select! {
         () = keep(&context) => true,
         failed = ended(&mut stages) => {
@@ -202,7 +202,7 @@ impl Context {
     }
 
     /// Waits for a place among the exports under way; none when the worker drains.
-    async fn may_export(&self, lane: impl Into<Lane>) -> Option<SemaphorePermit<'_>> {
+    async fn may_export(&self, lane: impl Into<Lane>) -> Option<Place<'_>> {
         let place = tokio::select! {
             place = self.pace.export(lane) => place,
             () = self.stop.draining() => return None,

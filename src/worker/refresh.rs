@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 use super::{
     Context,
     linger::linger,
+    page_size::PageSize,
     settlement::{ABSENCE, NotWritten},
 };
 use crate::{
@@ -33,8 +34,8 @@ const QUERY_REST: usize = 80;
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     let refresher = Refresher { context, kind };
     let most = refresher.context.shared.settings.worker.batch_subjects;
-    // Halved while calls fail, so that a subject that provokes the failure is found; doubled while they succeed.
-    let mut limit = most;
+    // Halved while calls fail, so that a subject that provokes the failure is found.
+    let mut limit = PageSize::new(most);
     // Whether more was due than one call can ask for.
     let mut backlog = false;
     while !refresher.context.stop.asked() {
@@ -55,13 +56,13 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
             }
             Ok(claimed) => {
                 backlog = claimed.len() == most;
-                let batch = refresher.batch(claimed, limit);
+                let batch = refresher.batch(claimed, limit.get());
                 let size = batch.len();
-                limit = match refresher.refresh(batch).await {
-                    Round::Well => (limit * 2).min(most),
-                    Round::Failed => (size / 2).max(1),
-                    Round::Paused => limit,
-                };
+                match refresher.refresh(batch).await {
+                    Round::Well => limit.succeeded(),
+                    Round::Failed => limit.failed(size),
+                    Round::Paused => {}
+                }
             }
             Err(error) => refresher.context.after_failure("claiming subjects", &error).await,
         }
