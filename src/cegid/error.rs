@@ -170,20 +170,28 @@ impl CallError {
     }
 }
 
-/// Why there is no connection, by what lies at the bottom of the error: a refusal of TLS comes as invalid data.
+/// Why there is no connection, by what lies at the bottom of the error: rustls reports as invalid data, and the other
+/// side may hang up.
 fn not_connected(host: &str, error: &reqwest::Error) -> String {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, InvalidData, UnexpectedEof};
+    let tls = error.url().is_some_and(|url| url.scheme() == "https");
     let mut source = std::error::Error::source(error);
     while let Some(below) = source {
-        if let Some(io) = below.downcast_ref::<io::Error>() {
+        let io = below.downcast_ref::<io::Error>();
+        if let Some(io) = io {
             match io.kind() {
-                io::ErrorKind::ConnectionRefused => return format!("{host} refuses the connection"),
-                io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                ConnectionRefused => return format!("{host} refuses the connection"),
+                InvalidData | UnexpectedEof | ConnectionReset | BrokenPipe if tls => {
                     return format!("TLS with {host} failed: {}", shown(&io.to_string()));
                 }
                 _ => {}
             }
         }
-        source = below.source();
+        // The source of such an error is that of the one it wraps, which would be passed over.
+        source = match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => below.source(),
+        };
     }
     format!("the connection to {host} could not be made")
 }

@@ -103,10 +103,10 @@ impl Client {
                 batch.push(frame);
             } else if let Err(error) = next {
                 let error = failed(stage, error);
+                self.count(stage, Some(error.class));
                 if frames.whole_frames() == 0 {
                     return Err(error);
                 }
-                self.count(stage, Some(error.class));
                 page.cut = Some(error);
             }
             if (ended || batch.len() >= TOGETHER || bytes >= TOGETHER_BYTES) && !batch.is_empty() {

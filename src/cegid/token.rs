@@ -15,6 +15,8 @@ use crate::settings::Secret;
 
 /// A token is not used this close to its end: the call takes time too.
 const LEEWAY: Duration = Duration::from_secs(30);
+/// A refusal is answered again so long without asking: calls that were under way when it came are no further attempt.
+const REFUSAL: Duration = Duration::from_secs(1);
 /// Assumed when the answer names no usable lifetime.
 const LIFETIME: u64 = 600;
 
@@ -42,8 +44,8 @@ pub(super) struct TokenCache {
 struct Current {
     token: Option<Token>,
     number: u64,
-    /// Why none was given when one was last asked for.
-    failed: Option<CallError>,
+    /// Why none was given when one was last asked for, and when.
+    failed: Option<(CallError, DateTime<Utc>)>,
 }
 
 #[derive(Deserialize)]
@@ -73,15 +75,16 @@ impl TokenCache {
         {
             return Ok(token.clone());
         }
-        if let Some(failed) = &current.failed
-            && asked != self.asked.load(Ordering::Acquire)
+        if let Some((failed, at)) = &current.failed
+            && (asked != self.asked.load(Ordering::Acquire)
+                || failed.class == Class::Credentials && now < *at + REFUSAL)
         {
             return Err(failed.clone());
         }
         current.token = None;
         let answer = ask(client, scope).await;
         self.asked.fetch_add(1, Ordering::Release);
-        current.failed = answer.as_ref().err().cloned();
+        current.failed = answer.as_ref().err().map(|failed| (failed.clone(), now));
         let (value, lifetime) = answer?;
         let lifetime = Duration::from_secs(lifetime);
         current.number += 1;

@@ -1,6 +1,7 @@
 //! The integration tests: a real PostgreSQL, the simulator, a clock turned by hand.
 #![allow(missing_docs, reason = "tests are named by sentences")]
 
+mod answers;
 mod cegid;
 mod container;
 mod crashes;
@@ -12,3 +13,4 @@ mod races;
 mod receiving;
 mod refusals;
 mod search;
+mod worst;
