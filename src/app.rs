@@ -26,6 +26,7 @@ use crate::{
     metrics::Metrics,
     ops::{self, Health},
     refusals::Refusals,
+    retention,
     serve::{Limits, serve},
     settings::Settings,
     worker::{self, Shared},
@@ -208,6 +209,8 @@ async fn work(shared: Shared, health: Arc<Health>, stop: Stop) {
     let mut running = JoinSet::new();
     running.spawn(follow(shared.database.clone(), shared.clock.clone(), stop.clone()));
     running.spawn(ops::run_gauges(shared.database.clone(), shared.metrics.clone(), shared.clock.clone(), stop.clone()));
+    let retention = shared.settings.retention.clone();
+    running.spawn(retention::run(shared.database.clone(), retention, shared.clock.clone(), stop.clone()));
     for tenant in shared.settings.tenants.keys() {
         running.spawn(worker::run(shared.clone(), tenant.clone(), stop.clone()));
     }

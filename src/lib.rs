@@ -17,8 +17,10 @@
 //!    `worker/settlement.rs`.
 //! 8. [`outbox`]: what is to be told to Cegid, sent and sent again by `worker/report.rs`.
 //!
-//! Beside this way: [`hooks`] is the register of our webhooks, [`sweeps`] holds how far the initial load is
-//! (`worker/load.rs`), [`ledger`] adds everything up, [`ops`] shows it, and [`domain`] has the words.
+//! Beside this way: [`hooks`] is the register of our webhooks; [`sweeps`] holds how far each walk over an export is
+//! (`worker/sweep/` has the four of them), and [`gaps`] what they found that no callback announced; [`erasure`] is an
+//! operator's removal, [`retention`] forgets what is old, [`ledger`] adds everything up, [`ops`] shows it, and
+//! [`domain`] has the words.
 //!
 //! [`app`] builds all of it. A setting is a key in `config/default.toml` and a field in [`settings`].
 
@@ -34,9 +36,11 @@ pub mod cegid;
 pub mod hooks;
 pub mod sweeps;
 pub mod gaps;
+pub mod erasure;
 pub mod index;
 pub mod outbox;
 pub mod ledger;
+pub mod retention;
 
 pub mod domain;
 

@@ -103,6 +103,8 @@ pub struct Metrics {
     pub standing: Family<Standing, Gauge>,
     pub reports: Family<Outcome, Counter>,
     pub load_remaining: Family<OfKind, Gauge>,
+    pub gaps: Family<OfKind, Gauge>,
+    pub removals_held: Family<OfKind, Gauge>,
     pub leases: Gauge<i64, AtomicI64>,
 }
 
@@ -134,6 +136,8 @@ impl Default for Metrics {
             standing: Family::default(),
             reports: Family::default(),
             load_remaining: Family::default(),
+            gaps: Family::default(),
+            removals_held: Family::default(),
             leases: Gauge::default(),
         };
         let build = Family::<Build, Gauge>::default();
@@ -183,6 +187,16 @@ impl Default for Metrics {
             "load_windows_remaining",
             "Windows of the initial load to be read",
             metrics.load_remaining.clone(),
+        );
+        registry.register(
+            "gaps",
+            "Differences of the last 90 days that sweeps found and no callback announced",
+            metrics.gaps.clone(),
+        );
+        registry.register(
+            "removals_held",
+            "Removals by absence that wait for an operator's confirmation",
+            metrics.removals_held.clone(),
         );
         registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());
         metrics

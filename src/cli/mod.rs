@@ -2,7 +2,9 @@
 
 #[cfg(feature = "demo")]
 mod demo;
+mod erase;
 mod serve;
+mod sweeps;
 
 use std::{
     path::{Path, PathBuf},
@@ -11,6 +13,7 @@ use std::{
 
 use cegid_indexer::{
     database::Database,
+    domain::TenantId,
     settings::{Problem, Settings},
     telemetry,
 };
@@ -18,6 +21,8 @@ use clap::{Parser, Subcommand};
 
 /// Configuration problems, as in sysexits.h.
 const EXIT_CONFIG: u8 = 78;
+/// A command that cannot be meant so, as in sysexits.h.
+const EXIT_USAGE: u8 = 64;
 /// A service that is needed is away, as in sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
 /// Something failed while running, as in sysexits.h.
@@ -43,6 +48,10 @@ enum Command {
     Check,
     /// Ask the service on this machine whether it is ready; for a container's HEALTHCHECK
     Healthcheck,
+    /// Show the sweeps, ask for one now, or confirm removals that were held back
+    Sweeps(sweeps::Sweeps),
+    /// Erase somebody at once, and keep them out until it is lifted
+    Erase(erase::Erase),
     /// Show the whole service at work on this machine, against a simulated tenant, and prove it
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -56,6 +65,8 @@ pub fn run() -> ExitCode {
         Command::Migrate => serve::migrate(file),
         Command::Check => check(file),
         Command::Healthcheck => serve::healthcheck(file),
+        Command::Sweeps(asked) => sweeps::sweeps(file, asked),
+        Command::Erase(asked) => erase::erase(file, asked),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo),
     }
@@ -93,6 +104,42 @@ fn check(file: Option<&Path>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(code) => code,
+    }
+}
+
+/// A command's own work, with the database of the settings; a failure of the database ends it with a sentence.
+fn with_database(
+    file: Option<&Path>,
+    doing: &str,
+    work: impl AsyncFnOnce(Settings, Database) -> sqlx::Result<ExitCode>,
+) -> ExitCode {
+    let (settings, runtime) = match settings(file).and_then(|settings| Ok((settings, serve::runtime()?))) {
+        Ok(prepared) => prepared,
+        Err(code) => return code,
+    };
+    runtime.block_on(async {
+        let database = match Database::new(&settings.database, settings.worker.lease) {
+            Ok(database) => database,
+            Err(error) => return fail(EXIT_CONFIG, &error),
+        };
+        match work(settings, database).await {
+            Ok(code) => code,
+            Err(error) => {
+                fail(EXIT_UNAVAILABLE, &format!("{doing}: {error}; is database.url right, and `migrate` done?"))
+            }
+        }
+    })
+}
+
+/// The tenant of this name, or which there are.
+fn known_tenant(settings: &Settings, name: &str) -> Result<TenantId, ExitCode> {
+    match settings.tenants.keys().find(|tenant| tenant.as_str() == name) {
+        Some(tenant) => Ok(tenant.clone()),
+        None => {
+            let known: Vec<&str> = settings.tenants.keys().map(TenantId::as_str).collect();
+            let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+            Err(fail(EXIT_USAGE, &format!("no tenant `{name}` in the settings: {known}")))
+        }
     }
 }
 

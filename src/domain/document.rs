@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::{
     Coded, Kind, Subject,
@@ -11,6 +12,9 @@ use super::{
 
 /// Bytes of folded text kept of one weight: PostgreSQL's search vectors end at 1 MiB.
 const WORDS: usize = 200_000;
+
+/// Version of the mapping from a record to a document: raised when documents that are held must be made anew.
+pub const FORM: i32 = 1;
 
 /// A record as it is indexed. Its `Debug` shows nothing of a person.
 #[derive(Clone)]
@@ -128,6 +132,11 @@ impl Document {
     /// The detail object as received.
     pub fn raw(&self) -> &str {
         &self.raw
+    }
+
+    /// SHA-256 of what is kept as raw: tells whether a read shows anything new.
+    pub fn content(&self) -> [u8; 32] {
+        Sha256::digest(self.raw.as_bytes()).into()
     }
 
     /// How its words are stemmed.

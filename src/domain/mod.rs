@@ -11,7 +11,7 @@ mod record;
 mod vacancy;
 
 pub use coded::Coded;
-pub use document::{CodedField, Document};
+pub use document::{CodedField, Document, FORM};
 pub use fold::Stemming;
 pub use ids::{CandidateId, Kind, Subject, TenantId, VacancyReference};
 pub use record::{Record, RecordError, read_record};

@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     database::Database,
     domain::Kind,
+    gaps,
     index::documents,
     lifecycle::Stop,
     metrics::{Metrics, OfKind},
@@ -45,12 +46,19 @@ async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Re
         // What has no row below has none.
         metrics.documents.get_or_create(&labels).set(0);
         metrics.reports_waiting.get_or_create(&labels).set(0);
+        metrics.removals_held.get_or_create(&labels).set(0);
     }
     for (tenant, kind, count) in &documents {
         labels(tenant, kind).map(|labels| metrics.documents.get_or_create(&labels).set(*count));
     }
     for (tenant, kind, count) in &reports {
         labels(tenant, kind).map(|labels| metrics.reports_waiting.get_or_create(&labels).set(*count));
+    }
+    for (tenant, kind, count) in &gaps::totals(database).await? {
+        labels(tenant, kind).map(|labels| metrics.gaps.get_or_create(&labels).set(*count));
+    }
+    for held in &subjects::held(database).await? {
+        labels(&held.tenant, &held.kind).map(|labels| metrics.removals_held.get_or_create(&labels).set(held.count));
     }
     for load in &loads {
         labels(&load.tenant, &load.kind)

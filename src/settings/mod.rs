@@ -138,9 +138,11 @@ pub struct Export {
 #[derive(Debug, Clone, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Retention {
+    #[serde(with = "humantime_serde")]
+    pub deliveries: Duration,
     pub refusals: u32,
     #[serde(with = "humantime_serde")]
-    pub refusal_counts: Duration,
+    pub refusal_age: Duration,
 }
 
 /// `[log]`
@@ -197,6 +199,16 @@ pub struct Tenant {
     pub load_window: Duration,
     pub load_windows: u32,
     pub load_vacancy_filter: String,
+    #[serde(with = "humantime_serde")]
+    pub incremental_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub sweep_overlap: Duration,
+    #[serde(with = "humantime_serde")]
+    pub full_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub rolling_period: Duration,
+    #[serde(with = "humantime_serde")]
+    pub gap_grace: Duration,
     pub referentials: Vec<String>,
     pub referential_languages: Vec<i32>,
     #[serde(with = "humantime_serde")]
@@ -301,6 +313,11 @@ impl Settings {
             "worker.linger",
             "must not be longer than worker.linger_limit",
         );
+        rule(
+            self.retention.deliveries >= Duration::from_secs(86400),
+            "retention.deliveries",
+            "must be at least 1d: what was received is what the ledger is made of",
+        );
         rule(self.database.connections >= 2, "database.connections", "must be at least 2");
         rule(self.receive.body_limit >= 1024, "receive.body_limit", "must be at least 1024");
         rule(self.receive.connections >= 1, "receive.connections", "must be at least 1");
@@ -312,6 +329,14 @@ impl Settings {
             rule(!tenant.live_statuses.is_empty(), &key("live_statuses"), "must name at least one status");
             rule(!tenant.scope.is_empty(), &key("scope"), "must not be empty");
             rule(!tenant.load_window.is_zero(), &key("load_window"), "must not be zero");
+            let minute = Duration::from_secs(60);
+            for (member, interval) in [
+                ("incremental_interval", tenant.incremental_interval),
+                ("full_interval", tenant.full_interval),
+                ("rolling_period", tenant.rolling_period),
+            ] {
+                rule(interval >= minute, &key(member), "must be at least 1m: Cegid asks for few calls");
+            }
             rule(
                 tenant.previous_client_secret.as_ref().is_none_or(|old| old.expose() != tenant.client_secret.expose()),
                 &key("previous_client_secret"),

@@ -1,21 +1,20 @@
 //! One worker per tenant joins the stages; it runs on the replica that holds the tenant's lease.
 //!
-//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `hooks`, `load` (one per kind),
-//! `referentials`, and `standing`, which shows how Cegid stands to the tenant. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
-//! it and the worker begins again; other tenants do not notice. When the lease is lost everything under way is dropped:
-//! its writes would be refused by the fence.
+//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `sweep` (one loop per kind), `hooks`,
+//! `referentials`, and `standing`, which shows how Cegid stands to the tenant. Each is a loop that ends when the worker
+//! drains. A stage that panics takes the tenant's others with it and the worker begins again; other tenants do not
+//! notice. When the lease is lost everything under way is dropped: its writes would be refused by the fence.
 
 mod hooks;
 mod linger;
-mod load;
 mod pace;
-mod page_size;
 mod referentials;
 mod refresh;
 mod report;
 mod retry;
 mod settlement;
 mod standing;
+mod sweep;
 
 use std::{
     sync::{
@@ -132,7 +131,7 @@ async fn work(shared: &Shared, tenant: &TenantId, settings: &Arc<Tenant>, lease:
     for kind in Kind::ALL {
         stages.spawn(refresh::run(context.clone(), kind));
         stages.spawn(report::run(context.clone(), kind));
-        stages.spawn(load::run(context.clone(), kind));
+        stages.spawn(sweep::run(context.clone(), kind));
     }
     stages.spawn(hooks::run(context.clone()));
     stages.spawn(referentials::run(context.clone()));
@@ -186,6 +185,12 @@ async fn keep(context: &Context) {
 impl Context {
     fn now(&self) -> DateTime<Utc> {
         self.shared.clock.now()
+    }
+
+    /// What the bulk guard lets through: so many removals by absence in 24 hours, or this percentage.
+    fn guard(&self) -> (u32, u32) {
+        let worker = &self.shared.settings.worker;
+        (worker.removals_floor, worker.removals_percent)
     }
 
     fn database(&self) -> &Database {

@@ -4,6 +4,7 @@
 mod answers;
 mod cegid;
 mod container;
+mod convergence;
 mod crashes;
 mod harness;
 mod leases;
@@ -12,5 +13,6 @@ mod operations;
 mod races;
 mod receiving;
 mod refusals;
+mod removals;
 mod search;
 mod worst;

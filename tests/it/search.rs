@@ -65,8 +65,8 @@ impl Index {
         let config = if row.language == 1036 { "french" } else { "english" };
         sqlx::query(
             "insert into document (tenant, kind, key, read_number, searchable, title, language, status, modified, coded,
-                                   raw, indexed_at, search)
-             values ('acme', $1, $2, 1, $3, $4, $5, 'st', $6, $7, '{\"secret\":\"Lefèvre\"}', now(),
+                                   raw, content, indexed_at, search)
+             values ('acme', $1, $2, 1, $3, $4, $5, 'st', $6, $7, '{\"secret\":\"Lefèvre\"}', '', now(),
                      setweight(to_tsvector($8::regconfig, $9), 'A') || setweight(to_tsvector($8::regconfig, $10), 'C'))",
         )
         .bind(row.kind)

@@ -8,6 +8,7 @@ pub mod between;
 pub mod database;
 pub mod process;
 pub mod raw;
+mod sweeping;
 
 use std::{
     collections::{BTreeMap, HashMap},
