@@ -81,6 +81,17 @@ pub struct Call {
     pub class: &'static str,
 }
 
+/// Labels of how Cegid stands to a tenant.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Standing {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `ok`, `transient` when it is away, or `credentials` when it refuses them.
+    pub class: &'static str,
+    /// `none`; for the credentials `refused`, or `secret_changed` when callbacks are refused for their signature too.
+    pub reason: &'static str,
+}
+
 /// Labels of the build.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Build {
@@ -108,6 +119,7 @@ pub struct Metrics {
     pub settled: Family<Outcome, Counter>,
     pub freshness: Family<OfKind, Histogram>,
     pub calls: Family<Call, Counter>,
+    pub standing: Family<Standing, Gauge>,
     pub reports: Family<Outcome, Counter>,
     pub load_remaining: Family<OfKind, Gauge>,
     pub gaps: Family<OfKind, Gauge>,
@@ -143,6 +155,7 @@ impl Default for Metrics {
             settled: Family::default(),
             freshness: Family::new_with_constructor(ages),
             calls: Family::default(),
+            standing: Family::default(),
             reports: Family::default(),
             load_remaining: Family::default(),
             gaps: Family::default(),
@@ -194,6 +207,11 @@ impl Default for Metrics {
             metrics.freshness.clone(),
         );
         registry.register("cegid_calls", "Calls to Cegid", metrics.calls.clone());
+        registry.register(
+            "tenant_state",
+            "How Cegid stands to a tenant that this replica works: 1 for what holds",
+            metrics.standing.clone(),
+        );
         registry.register("report_items", "What became of report items", metrics.reports.clone());
         registry.register(
             "load_windows_remaining",

@@ -169,6 +169,21 @@ async fn insert(database: &Database, taken: &Gathered, retention: &settings::Ret
     tx.commit().await
 }
 
+/// Requests that named the tenant and were signed with none of its secrets, from the minute of `since`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_signature(database: &Database, tenant: &TenantId, since: DateTime<Utc>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select coalesce(sum(count), 0)::bigint as "count!" from refusal_count
+           where tenant = $1 and reason = 'mismatch' and minute >= date_trunc('minute', $2::timestamptz)"#,
+        tenant.as_str(),
+        since
+    )
+    .fetch_one(database.pool())
+    .await
+}
+
 /// Forgets refused requests, and their counts, from before then.
 ///
 /// # Errors

@@ -125,6 +125,9 @@ pub struct Export {
     pub read_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub call_timeout: Duration,
+    pub least_rate: u64,
+    #[serde(with = "humantime_serde")]
+    pub least_rate_over: Duration,
     pub frame_limit: u64,
     pub frame_in_memory: u64,
     pub record_limit: u64,
@@ -300,6 +303,7 @@ impl Settings {
             "public_url",
             "missing: hooks are registered under it, and signatures cover its path",
         );
+        rule(!self.export.least_rate_over.is_zero(), "export.least_rate_over", "must not be zero");
         let page = 1..=100;
         rule(
             page.contains(&self.export.page_size),

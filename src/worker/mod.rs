@@ -1,9 +1,9 @@
 //! One worker per tenant joins the stages; it runs on the replica that holds the tenant's lease.
 //!
-//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `sweep` (one loop per kind), `hooks`, `referentials`
-//! and `attachments`. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
-//! it and the worker begins again; other tenants do not notice. When the lease is lost everything under way is dropped:
-//! its writes would be refused by the fence.
+//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `sweep` (one loop per kind), `hooks`,
+//! `referentials`, `attachments`, and `standing`, which shows how Cegid stands to the tenant. Each is a loop that ends when the worker
+//! drains. A stage that panics takes the tenant's others with it and the worker begins again; other tenants do not
+//! notice. When the lease is lost everything under way is dropped: its writes would be refused by the fence.
 
 mod attachments;
 mod hooks;
@@ -14,6 +14,7 @@ mod refresh;
 mod report;
 mod retry;
 mod settlement;
+mod standing;
 mod sweep;
 
 use std::{
@@ -25,10 +26,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::{
-    sync::{Notify, SemaphorePermit},
-    task::JoinSet,
-};
+use tokio::{sync::Notify, task::JoinSet};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -44,7 +42,7 @@ use crate::{
     settings::{CandidateReportId, Settings, Tenant},
     tenancy::Lease,
 };
-use pace::{Lane, Pace};
+use pace::{Lane, Pace, Place};
 
 /// Before a worker that failed begins again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -139,6 +137,7 @@ async fn work(shared: &Shared, tenant: &TenantId, settings: &Arc<Tenant>, lease:
     stages.spawn(hooks::run(context.clone()));
     stages.spawn(referentials::run(context.clone()));
     stages.spawn(attachments::run(context.clone()));
+    stages.spawn(standing::run(context.clone()));
     let lost = tokio::select! {
         () = keep(&context) => true,
         failed = ended(&mut stages) => {
@@ -210,7 +209,7 @@ impl Context {
     }
 
     /// Waits for a place among the exports under way; none when the worker drains.
-    async fn may_export(&self, lane: impl Into<Lane>) -> Option<SemaphorePermit<'_>> {
+    async fn may_export(&self, lane: impl Into<Lane>) -> Option<Place<'_>> {
         let place = tokio::select! {
             place = self.pace.export(lane) => place,
             () = self.stop.draining() => return None,

@@ -12,6 +12,8 @@ use crate::{
 
 /// Between two calls: a list has many translations, and nothing waits for them.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Answers that are no list, about an hour of them, before the next list has its turn.
+const UNEXPECTED: u32 = 20;
 /// How often it is looked whether a list is due.
 const LOOK: Duration = Duration::from_secs(300);
 /// What is said of a 403.
@@ -115,20 +117,23 @@ async fn call<T, F>(context: &Context, call: impl Fn() -> F) -> Option<Result<T,
 where
     F: Future<Output = Result<T, CallError>>,
 {
+    let mut unexpected = 0;
     loop {
         if !context.may_call(Stage::Referentials).await {
             return None;
         }
-        match call().await {
+        let error = match call().await {
             Ok(answer) => {
                 context.pace.succeeded(Stage::Referentials);
                 tokio::time::sleep(PAUSE).await;
                 return Some(Ok(answer));
             }
-            Err(error) if matches!(error.class, Class::Query | Class::Unexpected | Class::Forbidden) => {
-                return Some(Err(error));
-            }
-            Err(error) => context.pace.failed(Stage::Referentials, &error),
+            Err(error) => error,
+        };
+        context.pace.failed(Stage::Referentials, &error);
+        unexpected += u32::from(error.class == Class::Unexpected);
+        if error.class == Class::Query || unexpected == UNEXPECTED {
+            return Some(Err(error));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The integration tests: a real PostgreSQL, the simulator, a clock turned by hand.
 #![allow(missing_docs, reason = "tests are named by sentences")]
 
+mod answers;
 mod attachments;
 mod cegid;
 mod container;
@@ -16,3 +17,4 @@ mod referentials;
 mod refusals;
 mod removals;
 mod search;
+mod worst;

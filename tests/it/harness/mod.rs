@@ -4,6 +4,7 @@
 //! A world cannot be left dirty unnoticed: [`World::end`] fails on an unbalanced ledger, on an index that differs from
 //! the simulator's truth, on an outcome that was not reported and on a task that died.
 
+pub mod between;
 pub mod database;
 pub mod process;
 pub mod raw;
