@@ -92,6 +92,7 @@ pub struct Metrics {
     pub reports: Family<Outcome, Counter>,
     pub load_remaining: Family<OfKind, Gauge>,
     pub leases: Gauge<i64, AtomicI64>,
+    pub settings_reload_failed: Gauge<i64, AtomicI64>,
 }
 
 fn latency() -> Histogram {
@@ -122,6 +123,7 @@ impl Default for Metrics {
             reports: Family::default(),
             load_remaining: Family::default(),
             leases: Gauge::default(),
+            settings_reload_failed: Gauge::default(),
         };
         let build = Family::<Build, Gauge>::default();
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -167,6 +169,11 @@ impl Default for Metrics {
             metrics.load_remaining.clone(),
         );
         registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());
+        registry.register(
+            "settings_reload_failed",
+            "1 when the settings were wrong as they were last read, and older ones are in use",
+            metrics.settings_reload_failed.clone(),
+        );
         metrics
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "demo")]
 mod demo;
 mod serve;
+mod tenants;
 
 use std::{
     path::{Path, PathBuf},
@@ -11,13 +12,15 @@ use std::{
 
 use cegid_indexer::{
     database::Database,
-    settings::{Problem, Settings},
+    settings::{Problem, Settings, reload::Source},
     telemetry,
 };
 use clap::{Parser, Subcommand};
 
 /// Configuration problems, as in sysexits.h.
 const EXIT_CONFIG: u8 = 78;
+/// A command that cannot be meant so, as in sysexits.h.
+const EXIT_USAGE: u8 = 64;
 /// A service that is needed is away, as in sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
 /// Something failed while running, as in sysexits.h.
@@ -43,6 +46,8 @@ enum Command {
     Check,
     /// Ask the service on this machine whether it is ready; for a container's HEALTHCHECK
     Healthcheck,
+    /// Show tenants, pause and resume their work, or disconnect them
+    Tenant(tenants::Tenant),
     /// Show the whole service at work on this machine, against a simulated tenant, and prove it
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -56,17 +61,23 @@ pub fn run() -> ExitCode {
         Command::Migrate => serve::migrate(file),
         Command::Check => check(file),
         Command::Healthcheck => serve::healthcheck(file),
+        Command::Tenant(asked) => tenants::tenant(file, asked),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo),
     }
 }
 
-/// The settings of the file and the environment, or every problem on the standard error stream.
-fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+/// Where the settings come from: the file and the environment.
+fn source(file: Option<&Path>) -> Source {
     // Variables that are not Unicode are not ours.
     let environment =
         std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-    Settings::load(file, environment).map_err(|problems| {
+    Source::new(file.map(Path::to_owned), environment)
+}
+
+/// The settings, or every problem on the standard error stream.
+fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+    source(file).load().map_err(|problems| {
         print_problems(&problems);
         ExitCode::from(EXIT_CONFIG)
     })

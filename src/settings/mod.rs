@@ -3,15 +3,25 @@
 //! To add a setting: write the key with its default and a sentence into `config/default.toml`, and a field of the same
 //! name into the section's struct here. Unknown keys, wrong types and rules across fields are then reported by name.
 
+mod hours;
 mod layers;
+pub mod reload;
 mod values;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use chrono_tz::Tz;
 use serde::Deserialize;
 use url::Url;
 
 use crate::domain::TenantId;
+pub use hours::Hours;
 pub use layers::Problem;
 pub use values::Secret;
 
@@ -19,7 +29,7 @@ pub use values::Secret;
 pub const DEFAULT: &str = include_str!("../../config/default.toml");
 
 /// Everything that can be set; `config/default.toml` says what each key means.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Settings {
     #[serde(deserialize_with = "values::optional_url")]
@@ -37,7 +47,7 @@ pub struct Settings {
 }
 
 /// `[receive]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Receive {
     pub bind: SocketAddr,
@@ -66,14 +76,14 @@ pub enum UnsignedPings {
 }
 
 /// `[ops]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Ops {
     pub bind: SocketAddr,
 }
 
 /// `[database]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Database {
     pub url: Secret,
@@ -87,7 +97,7 @@ pub struct Database {
 }
 
 /// `[worker]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Worker {
     #[serde(with = "humantime_serde")]
@@ -115,7 +125,7 @@ pub struct Worker {
 }
 
 /// `[export]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Export {
     pub page_size: usize,
@@ -132,7 +142,7 @@ pub struct Export {
 }
 
 /// `[retention]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Retention {
     pub refusals: u32,
@@ -141,7 +151,7 @@ pub struct Retention {
 }
 
 /// `[log]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Log {
     pub format: LogFormat,
@@ -161,7 +171,7 @@ pub enum LogFormat {
 }
 
 /// `[shutdown]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Shutdown {
     #[serde(with = "humantime_serde")]
@@ -171,7 +181,7 @@ pub struct Shutdown {
 }
 
 /// `[tenants.NAME]` laid over `[tenant_defaults]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Tenant {
     #[serde(deserialize_with = "values::base_url")]
@@ -188,6 +198,10 @@ pub struct Tenant {
     pub report_type_case: ReportTypeCase,
     pub candidate_report_id: CandidateReportId,
     pub calls_at_once: usize,
+    pub calls_per_minute: u32,
+    #[serde(deserialize_with = "hours::zone")]
+    pub time_zone: Tz,
+    pub bulk_hours: Hours,
     #[serde(with = "humantime_serde")]
     pub load_pause: Duration,
     #[serde(with = "humantime_serde")]
@@ -229,7 +243,7 @@ pub enum CandidateReportId {
 }
 
 /// `[tenants.NAME.paths]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Paths {
     pub token: String,
@@ -249,7 +263,16 @@ impl Settings {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Settings, Vec<Problem>> {
-        let (settings, mut problems) = layers::read(file, environment.into_iter().collect())?;
+        Settings::load_from(file, environment.into_iter().collect(), &mut Vec::new())
+    }
+
+    /// The same, and adds the files that were read to `files`, whatever comes of it.
+    fn load_from(
+        file: Option<&Path>,
+        environment: HashMap<String, String>,
+        files: &mut Vec<PathBuf>,
+    ) -> Result<Settings, Vec<Problem>> {
+        let (settings, mut problems) = layers::read(file, environment, files)?;
         let Some(settings) = settings else {
             return Err(problems);
         };

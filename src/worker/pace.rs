@@ -1,4 +1,4 @@
-//! When a tenant may be called: pauses, and how many calls are under way.
+//! When a tenant may be called: pauses, how many calls a minute, and how many are under way.
 //!
 //! Plain state of the replica that works the tenant. One policy per class of failure; `cegid::error` has the table.
 
@@ -8,9 +8,10 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tracing::{info, warn};
 
+use super::{orders::Orders, rate::Rate};
 use crate::{
     cegid::{CallError, Class, Stage},
     clock::Clock,
@@ -72,12 +73,36 @@ pub struct Pace {
     clock: Clock,
     state: Mutex<State>,
     exports: Semaphore,
+    rate: Rate,
+    /// What operators have paused; none where nobody can.
+    orders: Option<Orders>,
+    /// What Cegid said when it refused the credentials, while it does.
+    refused: watch::Sender<Option<String>>,
 }
 
 impl Pace {
     /// Nothing is paused; so many exports may be under way at once.
     pub fn new(tenant: TenantId, clock: Clock, exports: usize) -> Pace {
-        Pace { tenant, clock, state: Mutex::default(), exports: Semaphore::new(exports) }
+        Pace {
+            tenant,
+            clock,
+            state: Mutex::default(),
+            exports: Semaphore::new(exports),
+            rate: Rate::default(),
+            orders: None,
+            refused: watch::Sender::default(),
+        }
+    }
+
+    /// With so many calls a minute, 0 for no limit, and what operators say.
+    #[must_use]
+    pub fn limited(self, calls_per_minute: u32, orders: Orders) -> Pace {
+        Pace { rate: Rate::per_minute(calls_per_minute), orders: Some(orders), ..self }
+    }
+
+    /// What Cegid says while it refuses the credentials.
+    pub fn refused(&self) -> watch::Receiver<Option<String>> {
+        self.refused.subscribe()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -90,23 +115,52 @@ impl Pace {
         state.until.max(state.lanes[lane.index()].until).filter(|until| *until > self.clock.now())
     }
 
-    /// Waits until the stage may be called.
-    pub async fn ready(&self, lane: impl Into<Lane>) {
-        let lane = lane.into();
-        while let Some(until) = self.paused(lane) {
-            self.clock.sleep_until(until).await;
+    /// Whether the stage may be called now, but for the rate.
+    fn free(&self, lane: Lane) -> bool {
+        self.paused(lane).is_none() && !self.orders.as_ref().is_some_and(|orders| orders.pause(lane))
+    }
+
+    /// Waits while the stage is paused, by an operator or after a failure.
+    async fn unpaused(&self, lane: Lane) {
+        while !self.free(lane) {
+            if let Some(orders) = &self.orders {
+                orders.allow(lane).await;
+            }
+            if let Some(until) = self.paused(lane) {
+                self.clock.sleep_until(until).await;
+            }
         }
     }
 
-    /// Waits until an export may be called, and holds its place while it is under way. No place is held while waiting.
+    /// Waits for the next turn that the rate allows.
+    async fn turn(&self) {
+        self.clock.sleep_until(self.rate.turn(self.clock.now())).await;
+    }
+
+    /// Waits until the stage may be called.
+    pub async fn ready(&self, lane: impl Into<Lane>) {
+        let lane = lane.into();
+        loop {
+            self.unpaused(lane).await;
+            self.turn().await;
+            if self.free(lane) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until an export may be called, and holds its place while it is under way. No place is held during a pause.
     pub async fn export(&self, lane: impl Into<Lane>) -> SemaphorePermit<'_> {
         let lane = lane.into();
         loop {
-            self.ready(lane).await;
+            self.unpaused(lane).await;
             // The semaphore is never closed; were it, there would be nothing to wait for.
             let Ok(place) = self.exports.acquire().await else { std::future::pending().await };
-            if self.paused(lane).is_none() {
-                return place;
+            if self.free(lane) {
+                self.turn().await;
+                if self.free(lane) {
+                    return place;
+                }
             }
         }
     }
@@ -119,6 +173,7 @@ impl Pace {
             info!(tenant = %self.tenant, "Cegid accepts the credentials again");
         }
         state.credentials_refused = 0;
+        self.refused.send_if_modified(|refused| refused.take().is_some());
         state.lanes[lane.index()] = LaneState::default();
     }
 
@@ -140,6 +195,10 @@ impl Pace {
                 let pause = if refused < REFUSALS { FIRST } else { PROBE };
                 state.until = state.until.max(Some(now + pause));
                 if refused == REFUSALS {
+                    self.refused.send_replace(Some(format!(
+                        "{error}: ask the tenant's administrator whether the client secret was changed or the \
+                         application disabled"
+                    )));
                     warn!(
                         tenant = %self.tenant, error = %error,
                         "Cegid refuses the credentials: ask the tenant's administrator whether the client secret was \
