@@ -124,7 +124,8 @@ impl Fleet {
 
     /// Holds what is held for another while; a worker whose lease is another's is dropped.
     async fn renew(&mut self) {
-        let leases: Vec<&Lease> = self.workers.values().filter(|worker| !worker.lost).map(|worker| &worker.lease).collect();
+        let leases: Vec<&Lease> =
+            self.workers.values().filter(|worker| !worker.lost).map(|worker| &worker.lease).collect();
         let lost: Vec<TenantId> = match self.holder.renew(&self.shared.database, &leases).await {
             Ok(lost) => lost.into_iter().map(|lease| lease.tenant().clone()).collect(),
             Err(error) => return warn!(error = %error, "renewing the tenants' leases failed"),
@@ -160,8 +161,7 @@ impl Fleet {
                 worker.stop.abort();
             }
         }
-        let free: Vec<TenantId> =
-            wanted.keys().filter(|tenant| !self.workers.contains_key(*tenant)).cloned().collect();
+        let free: Vec<TenantId> = wanted.keys().filter(|tenant| !self.workers.contains_key(*tenant)).cloned().collect();
         let room = share.saturating_sub(self.workers.len());
         if room == 0 || free.is_empty() {
             return Ok(());
@@ -180,9 +180,8 @@ impl Fleet {
         let connected = settings.tenants.iter().filter(|(tenant, _)| !states.is_disconnected(tenant));
         let work = connected.map(|(tenant, own)| (tenant.clone(), Duty::Work(settings.clone(), own.clone())));
         let gone = states.iter().filter(|(_, state)| state.disconnected_at.is_some() && state.is_to_be_left(now));
-        let leave = gone.map(|(tenant, state)| {
-            (tenant.clone(), Duty::Leave(settings.tenants.get(tenant).cloned(), state.clone()))
-        });
+        let leave = gone
+            .map(|(tenant, state)| (tenant.clone(), Duty::Leave(settings.tenants.get(tenant).cloned(), state.clone())));
         work.chain(leave).collect()
     }
 

@@ -226,12 +226,7 @@ pub async fn purged(database: &Database, tenant: &TenantId, now: DateTime<Utc>) 
 ///
 /// # Errors
 /// When the database cannot take it.
-pub async fn auth(
-    database: &Database,
-    tenant: &TenantId,
-    says: Option<&str>,
-    now: DateTime<Utc>,
-) -> sqlx::Result<()> {
+pub async fn auth(database: &Database, tenant: &TenantId, says: Option<&str>, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into tenant_state as state (tenant, auth_failed_since, auth_says)
          values ($1, case when $2::text is not null then $3::timestamptz end, $2)

@@ -87,15 +87,17 @@ pub fn tenant(file: Option<&Path>, asked: Tenant) -> ExitCode {
         Ok(prepared) => prepared,
         Err(code) => return code,
     };
-    let database = match Database::new(&settings.database, settings.worker.lease) {
-        Ok(database) => database,
-        Err(error) => return fail(EXIT_CONFIG, &error),
-    };
-    let done = runtime.block_on(async {
-        let desk = Desk::open(&settings, database).await?;
-        desk.serve(asked.command).await
-    });
-    done.map_or_else(|refused| refused.into(), |()| ExitCode::SUCCESS)
+    runtime.block_on(async {
+        let database = match Database::new(&settings.database, settings.worker.lease) {
+            Ok(database) => database,
+            Err(error) => return fail(EXIT_CONFIG, &error),
+        };
+        let done = match Desk::open(&settings, database).await {
+            Ok(desk) => desk.serve(asked.command).await,
+            Err(refused) => Err(refused),
+        };
+        done.map_or_else(|refused| refused.into(), |()| ExitCode::SUCCESS)
+    })
 }
 
 /// Why nothing was done.

@@ -10,7 +10,10 @@ use axum::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{problem::Problem, search::{Api, failed}};
+use super::{
+    problem::Problem,
+    search::{Api, failed},
+};
 use crate::{tenancy, tenants};
 
 #[derive(Serialize)]

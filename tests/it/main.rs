@@ -12,3 +12,4 @@ mod races;
 mod receiving;
 mod refusals;
 mod search;
+mod tenants;
