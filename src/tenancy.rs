@@ -239,3 +239,13 @@ pub async fn holders(database: &Database, now: DateTime<Utc>) -> sqlx::Result<BT
         .await?;
     Ok(rows.into_iter().map(|row| (row.tenant, row.holder)).collect())
 }
+
+/// Every tenant that was ever worked and not purged since, in the settings or not.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn known(database: &Database) -> sqlx::Result<Vec<TenantId>> {
+    let names = sqlx::query_scalar!("select tenant from tenant_lease").fetch_all(database.vital()).await?;
+    // The table takes only what was a name once.
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+}

@@ -222,20 +222,34 @@ pub async fn purged(database: &Database, tenant: &TenantId, now: DateTime<Utc>) 
     Ok(())
 }
 
-/// Cegid refuses the credentials, or accepts them again when it says nothing.
+/// Cegid refuses the credentials: since now, unless that is known already.
 ///
 /// # Errors
 /// When the database cannot take it.
-pub async fn auth(database: &Database, tenant: &TenantId, says: Option<&str>, now: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn auth_refused(database: &Database, tenant: &TenantId, says: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into tenant_state as state (tenant, auth_failed_since, auth_says)
-         values ($1, case when $2::text is not null then $3::timestamptz end, $2)
+        "insert into tenant_state as state (tenant, auth_failed_since, auth_says) values ($1, $2, $3)
          on conflict (tenant) do update set
-           auth_failed_since = case when $2 is not null then coalesce(state.auth_failed_since, $3) end,
+           auth_failed_since = coalesce(state.auth_failed_since, excluded.auth_failed_since),
            auth_says = excluded.auth_says",
         tenant.as_str(),
-        says,
-        now
+        now,
+        says
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
+/// Cegid accepts the credentials.
+///
+/// # Errors
+/// When the database cannot take it.
+pub async fn auth_accepted(database: &Database, tenant: &TenantId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update tenant_state set auth_failed_since = null, auth_says = null
+         where tenant = $1 and auth_failed_since is not null",
+        tenant.as_str()
     )
     .execute(database.pool())
     .await?;

@@ -154,6 +154,8 @@ struct Desk<'a> {
     settings: &'a Settings,
     database: Database,
     states: tenants::States,
+    /// Those of the settings, and those that the database still holds something of.
+    tenants: BTreeSet<TenantId>,
     now: DateTime<Utc>,
 }
 
@@ -162,7 +164,10 @@ impl<'a> Desk<'a> {
         let clock = Clock::machine();
         clock.follow(database.time().await?);
         let states = tenants::states(&database).await?;
-        Ok(Desk { settings, database, states, now: clock.now() })
+        let left = states.iter().filter(|(_, state)| state.purged_at.is_none()).map(|(tenant, _)| tenant.clone());
+        let mut tenants: BTreeSet<TenantId> = settings.tenants.keys().cloned().chain(left).collect();
+        tenants.extend(tenancy::known(&database).await?);
+        Ok(Desk { settings, database, states, tenants, now: clock.now() })
     }
 
     async fn serve(&self, command: Command) -> Result<(), Refused> {
@@ -185,19 +190,11 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Those of the settings, and those that the database still holds something of.
-    fn tenants(&self) -> BTreeSet<TenantId> {
-        let in_settings = self.settings.tenants.keys();
-        let left = self.states.iter().filter(|(_, state)| state.purged_at.is_none()).map(|(tenant, _)| tenant);
-        in_settings.chain(left).cloned().collect()
-    }
-
     fn known(&self, name: &str) -> Result<TenantId, Refused> {
-        let tenants = self.tenants();
-        let found = tenants.iter().find(|tenant| tenant.as_str() == name).cloned();
+        let found = self.tenants.iter().find(|tenant| tenant.as_str() == name).cloned();
         found.ok_or_else(|| Refused::Unknown {
             tenant: name.to_owned(),
-            known: tenants.iter().map(ToString::to_string).collect(),
+            known: self.tenants.iter().map(ToString::to_string).collect(),
         })
     }
 
@@ -209,7 +206,7 @@ impl<'a> Desk<'a> {
             state: self.states.of(&id).cloned().unwrap_or_default(),
             id: id.to_string(),
         };
-        let rows: Vec<Row> = self.tenants().into_iter().map(row).collect();
+        let rows: Vec<Row> = self.tenants.iter().cloned().map(row).collect();
         if json {
             // Nothing in a row can fail to be written.
             println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
@@ -245,6 +242,12 @@ impl<'a> Desk<'a> {
              held of it is deleted after {}",
             time(purge_after)
         );
+        if !self.settings.tenants.contains_key(tenant) {
+            println!(
+                "[tenants.{tenant}] is not in the settings: without its credentials its hooks stay registered at Cegid"
+            );
+            return Ok(());
+        }
         println!(
             "keep [tenants.{tenant}] in the settings until then: unregistering needs the credentials; \
              `tenant resume {tenant}` takes it back"

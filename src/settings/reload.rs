@@ -22,7 +22,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{Problem, Settings};
-use crate::{lifecycle::Stop, metrics::Metrics};
+use crate::{domain::TenantId, lifecycle::Stop, metrics::Metrics};
 
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
@@ -183,16 +183,23 @@ impl Reloader {
         if settings == *running {
             return;
         }
-        let names = |keep: &dyn Fn(&crate::domain::TenantId) -> bool, of: &Settings| {
+        let names = |keep: &dyn Fn(&TenantId) -> bool, of: &Settings| {
             of.tenants.keys().filter(|tenant| keep(tenant)).map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
         let added = names(&|tenant| !running.tenants.contains_key(tenant), &settings);
         let removed = names(&|tenant| !settings.tenants.contains_key(tenant), &running);
-        let differs = |tenant: &crate::domain::TenantId| {
+        let differs = |tenant: &TenantId| {
             running.tenants.get(tenant).is_some_and(|before| settings.tenants.get(tenant) != Some(before))
         };
         let changed = names(&differs, &settings);
         info!(added, changed, removed, "the settings were read again: tenants");
+        if !removed.is_empty() {
+            warn!(
+                tenants = removed,
+                "taken out of the settings without being disconnected, their hooks stay registered at Cegid, and what is \
+                 held of them stays: see cegid-indexer tenant disconnect"
+            );
+        }
         self.live.send_replace(Arc::new(settings));
     }
 }
@@ -202,5 +209,85 @@ async fn asked(hangup: &mut Option<Signal>) {
     match hangup {
         Some(hangup) => _ = hangup.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: &str = "base_url = \"https://acme.example.com\"\nclient_id = \"x\"\nclient_secret = \"s\"\n";
+
+    fn source(file: &std::path::Path) -> Source {
+        let pairs = [("DATABASE__URL", "postgres://localhost/cegid"), ("PUBLIC_URL", "https://indexer.example.com")];
+        Source::new(
+            Some(file.to_owned()),
+            pairs.map(|(key, value)| (format!("CEGID_INDEXER__{key}"), value.to_owned())),
+        )
+    }
+
+    fn reloader(file: &std::path::Path) -> (Reloader, watch::Receiver<Arc<Settings>>) {
+        let source = source(file);
+        let live = watch::Sender::new(Arc::new(source.load().unwrap()));
+        let settings = live.subscribe();
+        (Reloader::new(source, live, Arc::default()), settings)
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_being_written_is_not_read_until_it_has_come_to_rest() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let whole = format!("[tenants.acme]\n{TENANT}");
+        fs::write(&file, &whole).unwrap();
+        let (mut reloader, settings) = reloader(file.path());
+        let tenants = || settings.borrow().tenants.len();
+        reloader.read().await;
+        reloader.look().await;
+        // Right as it stands, and not what was meant.
+        fs::write(&file, "").unwrap();
+        reloader.look().await;
+        assert_eq!(tenants(), 1);
+        fs::write(&file, format!("{whole}[tenants.other]\n{}", TENANT.replace("\"x\"", "\"y\""))).unwrap();
+        reloader.look().await;
+        assert_eq!(tenants(), 1);
+        reloader.look().await;
+        assert_eq!(tenants(), 2);
+        // What was written and taken back within a moment is nothing.
+        fs::write(&file, "").unwrap();
+        reloader.look().await;
+        fs::write(&file, format!("{whole}[tenants.other]\n{}", TENANT.replace("\"x\"", "\"y\""))).unwrap();
+        reloader.look().await;
+        fs::write(&file, "").unwrap();
+        reloader.look().await;
+        assert_eq!(tenants(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_changes_nothing_and_is_shown() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, format!("[tenants.acme]\n{TENANT}")).unwrap();
+        let (mut reloader, settings) = reloader(file.path());
+        let before = settings.borrow().clone();
+        fs::write(&file, format!("[tenants.acme]\n{TENANT}calls_at_once = 0\n")).unwrap();
+        reloader.read().await;
+        assert_eq!(reloader.metrics.settings_reload_failed.get(), 1);
+        assert!(Arc::ptr_eq(&before, &settings.borrow()));
+        fs::remove_file(&file).unwrap();
+        reloader.read().await;
+        assert!(Arc::ptr_eq(&before, &settings.borrow()));
+    }
+
+    #[test]
+    fn what_counts_from_the_next_start_only_is_kept_and_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let running = source(file.path()).load().unwrap();
+        let text = "[receive]\nbody_limit = 2048\n[worker]\nlease = \"30s\"\npoll_interval = \"1s\"\n[export]\n\
+                    page_size = 50\nread_timeout = \"5s\"\n";
+        fs::write(&file, format!("{text}[tenants.acme]\n{TENANT}")).unwrap();
+        let mut read = source(file.path()).load().unwrap();
+        assert_eq!(read.keep_fixed(&running), ["receive", "worker.lease", "export.read_timeout"]);
+        assert_eq!((&read.receive, read.worker.lease), (&running.receive, running.worker.lease));
+        assert_eq!(read.export.read_timeout, running.export.read_timeout);
+        assert_eq!((read.worker.poll_interval, read.export.page_size), (Duration::from_secs(1), 50));
+        assert_eq!(read.tenants.len(), 1);
     }
 }

@@ -2,31 +2,29 @@
 
 use std::sync::Arc;
 
-use super::Context;
+use super::{Context, pace::Auth};
 use crate::tenants;
 
-/// Writes what the pace has found, whenever it changes, until the worker drains.
+/// Writes what the pace has found, whenever it changes, until the worker drains. Until it has found something, what the
+/// worker before has written stands.
 pub(super) async fn run(context: Arc<Context>) {
-    let mut refused = context.pace.refused();
-    // What the worker before has left may have been mended meanwhile; it is well until it is refused.
-    let mut written = None;
-    loop {
-        let says = refused.borrow_and_update().clone();
-        if written.as_ref() != Some(&says) {
-            match tenants::auth(context.database(), &context.tenant, says.as_deref(), context.now()).await {
-                Ok(()) => written = Some(says),
-                Err(error) => {
-                    context.after_failure("noting whether Cegid accepts the credentials", &error).await;
-                    if context.stop.asked() {
-                        return;
-                    }
-                    continue;
-                }
-            }
+    let mut auth = context.pace.auth();
+    while !context.stop.asked() {
+        let found = auth.borrow_and_update().clone();
+        let (database, tenant, now) = (context.database(), &context.tenant, context.now());
+        let written = match found {
+            Auth::Unknown => Ok(()),
+            Auth::Accepted => tenants::auth_accepted(database, tenant).await,
+            Auth::Refused(says) => tenants::auth_refused(database, tenant, &says, now).await,
+        };
+        if let Err(error) = written {
+            context.after_failure("noting whether Cegid accepts the credentials", &error).await;
+            auth.mark_changed();
         }
         tokio::select! {
-            changed = refused.changed() => if changed.is_err() { return context.stop.draining().await },
-            () = context.stop.draining() => return,
+            // The pace ends with the context.
+            _ = auth.changed() => {}
+            () = context.stop.draining() => {}
         }
     }
 }

@@ -76,8 +76,19 @@ pub struct Pace {
     rate: Rate,
     /// What operators have paused; none where nobody can.
     orders: Option<Orders>,
-    /// What Cegid said when it refused the credentials, while it does.
-    refused: watch::Sender<Option<String>>,
+    auth: watch::Sender<Auth>,
+}
+
+/// Whether Cegid accepts the credentials.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// Nothing was asked yet, or what was refused may have been chance.
+    #[default]
+    Unknown,
+    /// The last call got through.
+    Accepted,
+    /// What it says, and what to do.
+    Refused(String),
 }
 
 impl Pace {
@@ -90,7 +101,7 @@ impl Pace {
             exports: Semaphore::new(exports),
             rate: Rate::default(),
             orders: None,
-            refused: watch::Sender::default(),
+            auth: watch::Sender::default(),
         }
     }
 
@@ -100,9 +111,9 @@ impl Pace {
         Pace { rate: Rate::per_minute(calls_per_minute), orders: Some(orders), ..self }
     }
 
-    /// What Cegid says while it refuses the credentials.
-    pub fn refused(&self) -> watch::Receiver<Option<String>> {
-        self.refused.subscribe()
+    /// Whether Cegid accepts the credentials, as it changes.
+    pub fn auth(&self) -> watch::Receiver<Auth> {
+        self.auth.subscribe()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -173,7 +184,7 @@ impl Pace {
             info!(tenant = %self.tenant, "Cegid accepts the credentials again");
         }
         state.credentials_refused = 0;
-        self.refused.send_if_modified(|refused| refused.take().is_some());
+        self.auth.send_if_modified(|auth| std::mem::replace(auth, Auth::Accepted) != Auth::Accepted);
         state.lanes[lane.index()] = LaneState::default();
     }
 
@@ -195,7 +206,7 @@ impl Pace {
                 let pause = if refused < REFUSALS { FIRST } else { PROBE };
                 state.until = state.until.max(Some(now + pause));
                 if refused == REFUSALS {
-                    self.refused.send_replace(Some(format!(
+                    self.auth.send_replace(Auth::Refused(format!(
                         "{error}: ask the tenant's administrator whether the client secret was changed or the \
                          application disabled"
                     )));

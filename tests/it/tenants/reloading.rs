@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use cegid_indexer::tenants;
 use cegid_simulator::Outcome;
 
 use super::{Town, id, secret};
@@ -55,6 +56,17 @@ async fn tenants_are_added_changed_and_taken_out_and_the_others_do_not_notice() 
     assert_eq!(town.token("a").await, a);
     let listed = town.get(format!("{}/api/v1/tenants", town.replicas[0].operators)).await;
     assert!(listed.contains("\"a\"") && listed.contains("\"b\"") && !listed.contains("\"c\""), "{listed}");
+
+    // Without its section its hooks cannot be unregistered, and what is held of it is deleted all the same.
+    let now = town.clock.now();
+    tenants::disconnect(&town.database, &id("c"), now, now + chrono::TimeDelta::minutes(2)).await.unwrap();
+    town.until("what is held of the third is deleted", async |town: &Town| {
+        town.count("select count(*) from tenant_state where tenant = $1 and purged_at is not null", "c").await == 1
+    })
+    .await;
+    assert!(town.clock.now() >= now + chrono::TimeDelta::minutes(2));
+    assert_eq!(town.count("select count(*) from document where tenant = $1", "c").await, 0);
+    assert!(town.count("select count(*) from document where tenant = $1", "a").await > 0);
     town.end().await;
 }
 
@@ -126,4 +138,42 @@ async fn a_secret_is_rotated_by_its_file_without_a_refused_callback() {
     let received = town.count("select count(*) from delivery where tenant = $1", id("a").as_str()).await;
     assert!(received >= i64::from(counts[0] + counts[1]), "{received} of {counts:?}");
     Arc::into_inner(town).unwrap().end().await;
+}
+
+#[tokio::test]
+async fn sighup_reads_the_settings_again_and_ends_nothing() {
+    let town = Town::new(&[("a", 0)]).await;
+    town.simulators["a"].follow_system_time();
+    let port = crate::harness::free_port();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut service = std::process::Command::new(env!("CARGO_BIN_EXE_cegid-indexer"))
+        .args(["--config", town.path("settings.toml").to_str().unwrap(), "serve"])
+        .envs(town.environment(port))
+        .env("CEGID_INDEXER__LOG__LEVEL", "info")
+        .env("CEGID_INDEXER__LOG__FORMAT", "json")
+        .stdin(std::process::Stdio::null())
+        .stderr(log.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    let lines = || std::fs::read_to_string(log.path()).unwrap();
+    let said = async |words: &str| {
+        let since = tokio::time::Instant::now();
+        while !lines().contains(words) {
+            assert!(since.elapsed() < super::PATIENCE, "not said: {words}\n{}", lines());
+            tokio::time::sleep(super::LOOK).await;
+        }
+    };
+    said("working the tenant").await;
+    let hangup = std::process::Command::new("kill").args(["-HUP", &service.id().to_string()]).status().unwrap();
+    assert!(hangup.success());
+    said("asked to read the settings again").await;
+    // It lives, and what counts from the next start only is said.
+    let settings = std::fs::read_to_string(town.path("settings.toml")).unwrap();
+    town.write("settings.toml", &settings.replace("connections = 3", "connections = 4"));
+    said("count from the next start on").await;
+    assert!(lines().contains("\"keys\":\"database\""), "{}", lines());
+    let end = std::process::Command::new("kill").args(["-TERM", &service.id().to_string()]).status().unwrap();
+    assert!(end.success());
+    assert!(service.wait().unwrap().success(), "{}", lines());
+    town.end().await;
 }

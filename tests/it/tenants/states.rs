@@ -177,6 +177,38 @@ async fn a_disconnected_tenant_is_unhooked_refused_and_after_the_grace_deleted_e
 }
 
 #[tokio::test]
+async fn refused_credentials_are_in_the_state_until_they_are_accepted_again() {
+    let mut town = Town::new(&[("a", 4)]).await;
+    town.start_replica().await;
+    town.until_quiet().await;
+    assert_eq!(tenants::states(&town.database).await.unwrap(), tenants::States::default());
+    let simulator = &town.simulators["a"];
+    simulator.refuse_credentials(true);
+    simulator.expire_tokens();
+    let before = town.clock.now();
+    edit_all(&town).await;
+    let state = async |town: &Town| tenants::states(&town.database).await.unwrap().of(&id("a")).cloned();
+    town.until("the refusal is noted", async |town: &Town| {
+        state(town).await.is_some_and(|state| state.auth_failed_since.is_some_and(|since| since > before))
+    })
+    .await;
+    let noted = state(&town).await.unwrap();
+    assert!(noted.auth_says.as_ref().unwrap().contains("ask the tenant's administrator"), "{noted:?}");
+    // Another worker finds the same, and it is since then all the same.
+    town.drain(0).await;
+    town.start_replica().await;
+    town.pass(TimeDelta::minutes(7)).await;
+    assert_eq!(state(&town).await.unwrap().auth_failed_since, noted.auth_failed_since);
+    town.simulators["a"].refuse_credentials(false);
+    town.until_quiet().await;
+    town.until("it is well", async |town: &Town| {
+        state(town).await.is_some_and(|state| state.auth_failed_since.is_none())
+    })
+    .await;
+    town.end().await;
+}
+
+#[tokio::test]
 async fn no_minute_has_more_calls_than_the_tenant_allows() {
     let world = World::start(Plan::sized(4, 2).with("TENANTS__ACME__CALLS_PER_MINUTE", "12")).await;
     world.settle().await;
