@@ -89,3 +89,14 @@ pub async fn refused(
     .await?;
     Ok(())
 }
+
+/// The event's registration is gone at Cegid, or is not ours to keep.
+///
+/// # Errors
+/// When the database cannot take it: it is then unregistered again, which is harmless.
+pub async fn forget(database: &Database, tenant: &TenantId, event: &str) -> sqlx::Result<()> {
+    sqlx::query!("delete from hook where tenant = $1 and event = $2", tenant.as_str(), event)
+        .execute(database.pool())
+        .await?;
+    Ok(())
+}

@@ -125,6 +125,7 @@ pub struct Metrics {
     pub gaps: Family<OfKind, Gauge>,
     pub removals_held: Family<OfKind, Gauge>,
     pub leases: Gauge<i64, AtomicI64>,
+    pub settings_reload_failed: Gauge<i64, AtomicI64>,
 }
 
 fn latency() -> Histogram {
@@ -161,6 +162,7 @@ impl Default for Metrics {
             gaps: Family::default(),
             removals_held: Family::default(),
             leases: Gauge::default(),
+            settings_reload_failed: Gauge::default(),
         };
         let build = Family::<Build, Gauge>::default();
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -229,6 +231,11 @@ impl Default for Metrics {
             metrics.removals_held.clone(),
         );
         registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());
+        registry.register(
+            "settings_reload_failed",
+            "1 when the settings were wrong as they were last read, and older ones are in use",
+            metrics.settings_reload_failed.clone(),
+        );
         metrics
     }
 }

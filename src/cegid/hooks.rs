@@ -1,4 +1,4 @@
-//! Registering webhooks: one event per call.
+//! Registering and unregistering webhooks: one event per call.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -43,6 +43,21 @@ impl Client {
         let body = self.body(Stage::Webhooks, answer).await?;
         // Any 2xx has registered it: asking again for want of an id would register it twice.
         Ok(serde_json::from_slice::<Answer>(&body).ok().and_then(Answer::hook_id).unwrap_or_default())
+    }
+
+    /// Unregisters a webhook by the id that registering it gave.
+    ///
+    /// # Errors
+    /// 404 when Cegid knows no such hook; otherwise as for every call.
+    pub async fn delete_hook(&self, hook_id: &str) -> Result<(), CallError> {
+        let mut url = self.url(&self.tenant.paths.webhooks);
+        // The id is opaque: as one step of the path, whatever is in it. Addresses of http have steps.
+        if let Ok(mut steps) = url.path_segments_mut() {
+            steps.pop_if_empty().push(hook_id);
+        }
+        let answer = self.send(Stage::Webhooks, Call::Short, |http| http.delete(url.clone())).await?;
+        self.body(Stage::Webhooks, answer).await?;
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod demo;
 mod erase;
 mod serve;
 mod sweeps;
+mod tenants;
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use std::{
 use cegid_indexer::{
     database::Database,
     domain::TenantId,
-    settings::{Problem, Settings},
+    settings::{Problem, Settings, reload::Source},
     telemetry,
 };
 use clap::{Parser, Subcommand};
@@ -52,6 +53,8 @@ enum Command {
     Sweeps(sweeps::Sweeps),
     /// Erase somebody at once, and keep them out until it is lifted
     Erase(erase::Erase),
+    /// Show tenants, pause and resume their work, or disconnect them
+    Tenant(tenants::Tenant),
     /// Show the whole service at work on this machine, against a simulated tenant, and prove it
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -67,17 +70,23 @@ pub fn run() -> ExitCode {
         Command::Healthcheck => serve::healthcheck(file),
         Command::Sweeps(asked) => sweeps::sweeps(file, asked),
         Command::Erase(asked) => erase::erase(file, asked),
+        Command::Tenant(asked) => tenants::tenant(file, asked),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo),
     }
 }
 
-/// The settings of the file and the environment, or every problem on the standard error stream.
-fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+/// Where the settings come from: the file and the environment.
+fn source(file: Option<&Path>) -> Source {
     // Variables that are not Unicode are not ours.
     let environment =
         std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-    Settings::load(file, environment).map_err(|problems| {
+    Source::new(file.map(Path::to_owned), environment)
+}
+
+/// The settings, or every problem on the standard error stream.
+fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+    source(file).load().map_err(|problems| {
         print_problems(&problems);
         ExitCode::from(EXIT_CONFIG)
     })

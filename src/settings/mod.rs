@@ -3,15 +3,26 @@
 //! To add a setting: write the key with its default and a sentence into `config/default.toml`, and a field of the same
 //! name into the section's struct here. Unknown keys, wrong types and rules across fields are then reported by name.
 
+mod hours;
 mod layers;
+pub mod reload;
 mod values;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use serde::Deserialize;
 use url::Url;
 
 use crate::domain::TenantId;
+pub use hours::Hours;
 pub use layers::Problem;
 pub use values::Secret;
 
@@ -19,7 +30,7 @@ pub use values::Secret;
 pub const DEFAULT: &str = include_str!("../../config/default.toml");
 
 /// Everything that can be set; `config/default.toml` says what each key means.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Settings {
     #[serde(deserialize_with = "values::optional_url")]
@@ -37,7 +48,7 @@ pub struct Settings {
 }
 
 /// `[receive]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Receive {
     pub bind: SocketAddr,
@@ -66,14 +77,14 @@ pub enum UnsignedPings {
 }
 
 /// `[ops]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Ops {
     pub bind: SocketAddr,
 }
 
 /// `[database]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Database {
     pub url: Secret,
@@ -87,7 +98,7 @@ pub struct Database {
 }
 
 /// `[worker]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Worker {
     #[serde(with = "humantime_serde")]
@@ -115,7 +126,7 @@ pub struct Worker {
 }
 
 /// `[export]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Export {
     pub page_size: usize,
@@ -136,7 +147,7 @@ pub struct Export {
 }
 
 /// `[retention]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Retention {
     #[serde(with = "humantime_serde")]
@@ -147,7 +158,7 @@ pub struct Retention {
 }
 
 /// `[log]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Log {
     pub format: LogFormat,
@@ -167,7 +178,7 @@ pub enum LogFormat {
 }
 
 /// `[shutdown]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Shutdown {
     #[serde(with = "humantime_serde")]
@@ -177,7 +188,7 @@ pub struct Shutdown {
 }
 
 /// `[tenants.NAME]` laid over `[tenant_defaults]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Tenant {
     #[serde(deserialize_with = "values::base_url")]
@@ -194,6 +205,10 @@ pub struct Tenant {
     pub report_type_case: ReportTypeCase,
     pub candidate_report_id: CandidateReportId,
     pub calls_at_once: usize,
+    pub calls_per_minute: u32,
+    #[serde(deserialize_with = "hours::zone")]
+    pub time_zone: Option<Tz>,
+    pub bulk_hours: Hours,
     #[serde(with = "humantime_serde")]
     pub load_pause: Duration,
     #[serde(with = "humantime_serde")]
@@ -220,7 +235,26 @@ pub struct Tenant {
     pub paths: Paths,
 }
 
+/// With the zone known, an incremental sweep begins at most so long before the one before: an hour that the clocks are
+/// put back by, and as much again.
+const OVERLAP_IN_ZONE: Duration = Duration::from_secs(2 * 3600);
+
 impl Tenant {
+    /// The zone of the tenant's dates and hours; UTC as long as it is not known.
+    pub fn zone(&self) -> Tz {
+        self.time_zone.unwrap_or(Tz::UTC)
+    }
+
+    /// Whether bulk work may be done now.
+    pub fn bulk_permitted(&self, now: DateTime<Utc>) -> bool {
+        self.bulk_hours.allowed(now, self.zone())
+    }
+
+    /// How long before the last incremental sweep the next one begins.
+    pub fn overlap(&self) -> Duration {
+        if self.time_zone.is_some() { self.sweep_overlap.min(OVERLAP_IN_ZONE) } else { self.sweep_overlap }
+    }
+
     /// The secrets that verify a signature, the current one first.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         std::iter::once(&self.client_secret).chain(self.previous_client_secret.as_ref())
@@ -258,7 +292,7 @@ pub enum Attachments {
 }
 
 /// `[tenants.NAME.paths]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Paths {
     pub token: String,
@@ -278,7 +312,16 @@ impl Settings {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Settings, Vec<Problem>> {
-        let (settings, mut problems) = layers::read(file, environment.into_iter().collect())?;
+        Settings::load_from(file, environment.into_iter().collect(), &mut Vec::new())
+    }
+
+    /// The same, and adds the files that were read to `files`, whatever comes of it.
+    fn load_from(
+        file: Option<&Path>,
+        environment: HashMap<String, String>,
+        files: &mut Vec<PathBuf>,
+    ) -> Result<Settings, Vec<Problem>> {
+        let (settings, mut problems) = layers::read(file, environment, files)?;
         let Some(settings) = settings else {
             return Err(problems);
         };

@@ -153,3 +153,28 @@ fn no_tenant_is_no_problem() {
     let settings = Settings::load(None, environment(&[("DATABASE__URL", "postgres://localhost/cegid")])).unwrap();
     assert!(settings.tenants.is_empty() && settings.public_url.is_none());
 }
+
+#[test]
+fn hours_and_time_zones_are_read_and_what_is_none_is_named() {
+    let mut pairs = environment(&ACME);
+    pairs.extend(environment(&[
+        ("TENANTS__ACME__BULK_HOURS", "20:00-06:00"),
+        ("TENANTS__ACME__TIME_ZONE", "Europe/Paris"),
+    ]));
+    let settings = Settings::load(None, pairs.clone()).unwrap();
+    let tenant = &settings.tenants[&"acme".parse().unwrap()];
+    assert_eq!(tenant.time_zone, Some(chrono_tz::Tz::Europe__Paris));
+    assert!(!tenant.bulk_permitted("2026-07-15T12:00:00Z".parse().unwrap()));
+    pairs.extend(environment(&[("TENANTS__ACME__BULK_HOURS", "at night"), ("TENANTS__ACME__TIME_ZONE", "Paris")]));
+    let problems = Settings::load(None, pairs).unwrap_err();
+    assert_eq!(keys(&problems), ["tenants.acme.bulk_hours", "tenants.acme.time_zone"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_parsed_is_not_quoted() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(file, "[tenants.acme]\nclient_secret = \"do-not-show\nclient_id = 1\n").unwrap();
+    let problems = Settings::load(Some(file.path()), environment(&ACME)).unwrap_err();
+    let says = format!("{problems:?}");
+    assert!(says.contains("line 2") && !says.contains("do-not-show"), "{says}");
+}

@@ -1,4 +1,4 @@
-//! When a tenant may be called: pauses, probes, and how many calls are under way.
+//! When a tenant may be called: pauses, probes, how many calls a minute, and how many are under way.
 //!
 //! Plain state of the replica that works the tenant. One policy per class of failure; `cegid::error` has the table.
 //! What concerns the whole tenant, an outage or refused credentials, is the [`breaker`]'s.
@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tracing::{info, warn};
 
+use super::{orders::Orders, rate::Rate};
 use crate::{
     cegid::{CallError, Class, Stage},
     clock::Clock,
@@ -58,21 +59,21 @@ struct LaneState {
     forbidden: bool,
 }
 
-/// What pauses together: one endpoint, but the initial load apart from the refreshes of the same export, so that a page
+/// What pauses together: one endpoint, but the sweeps apart from the refreshes of the same export, so that a page
 /// that Cegid cannot serve does not hold up callbacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// Everything that calls an endpoint.
     Stage(Stage),
-    /// The initial load of a kind.
-    Load(Kind),
+    /// The sweeps of a kind.
+    Sweep(Kind),
 }
 
 impl Lane {
     fn index(self) -> usize {
         match self {
             Lane::Stage(stage) => stage as usize,
-            Lane::Load(kind) => 6 + kind as usize,
+            Lane::Sweep(kind) => 6 + kind as usize,
         }
     }
 }
@@ -93,6 +94,9 @@ pub struct Pace {
     ended: Notify,
     condition: watch::Sender<Condition>,
     exports: Semaphore,
+    rate: Rate,
+    /// What operators have paused; none where nobody can.
+    orders: Option<Orders>,
 }
 
 /// A place among the exports under way.
@@ -114,8 +118,22 @@ impl Drop for Place<'_> {
 impl Pace {
     /// Nothing is paused; so many exports may be under way at once.
     pub fn new(tenant: TenantId, clock: Clock, exports: usize) -> Pace {
-        let (ended, condition) = (Notify::new(), watch::Sender::new(Condition::Well));
-        Pace { tenant, clock, state: Mutex::default(), ended, condition, exports: Semaphore::new(exports) }
+        Pace {
+            tenant,
+            clock,
+            state: Mutex::default(),
+            ended: Notify::new(),
+            condition: watch::Sender::new(Condition::Well),
+            exports: Semaphore::new(exports),
+            rate: Rate::default(),
+            orders: None,
+        }
+    }
+
+    /// With so many calls a minute, 0 for no limit, and what operators say.
+    #[must_use]
+    pub fn limited(self, calls_per_minute: u32, orders: Orders) -> Pace {
+        Pace { rate: Rate::per_minute(calls_per_minute), orders: Some(orders), ..self }
     }
 
     /// How Cegid stands to the tenant, now and whenever that changes.
@@ -140,13 +158,22 @@ impl Pace {
         paused
     }
 
-    async fn wait(&self, lane: Lane, going: Option<Duration>) {
+    /// Whether an operator has paused the lane.
+    fn ordered(&self, lane: Lane) -> bool {
+        self.orders.as_ref().is_some_and(|orders| orders.pause(lane))
+    }
+
+    /// Waits while the lane is paused, by an operator or after a failure.
+    async fn unpaused(&self, lane: Lane) {
         loop {
+            if let Some(orders) = &self.orders {
+                orders.allow(lane).await;
+            }
             // Interest is registered before the look.
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            let Some(until) = self.paused(lane, going) else { return };
+            let Some(until) = self.paused(lane, None) else { return };
             tokio::select! {
                 () = self.clock.sleep_until(until) => {}
                 () = ended => {}
@@ -154,19 +181,35 @@ impl Pace {
         }
     }
 
-    /// Waits until the lane may call, which is then expected to follow.
-    pub async fn ready(&self, lane: impl Into<Lane>) {
-        self.wait(lane.into(), Some(PROBE)).await;
+    /// Waits for the next turn that the rate allows.
+    async fn turn(&self) {
+        self.clock.sleep_until(self.rate.turn(self.clock.now())).await;
     }
 
-    /// Waits until an export may be called, and holds its place while it is under way. No place is held while waiting.
+    /// Waits until the lane may call, which is then expected to follow.
+    pub async fn ready(&self, lane: impl Into<Lane>) {
+        let lane = lane.into();
+        loop {
+            self.unpaused(lane).await;
+            self.turn().await;
+            if !self.ordered(lane) && self.paused(lane, Some(PROBE)).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until an export may be called, and holds its place while it is under way. No place is held during a pause.
     pub async fn export(&self, lane: impl Into<Lane>) -> Place<'_> {
         let lane = lane.into();
         loop {
-            self.wait(lane, None).await;
+            self.unpaused(lane).await;
             // The semaphore is never closed; were it, there would be nothing to wait for.
             let Ok(permit) = self.exports.acquire().await else { std::future::pending().await };
-            if self.paused(lane, Some(EXPORT)).is_none() {
+            if self.ordered(lane) || self.paused(lane, None).is_some() {
+                continue;
+            }
+            self.turn().await;
+            if !self.ordered(lane) && self.paused(lane, Some(EXPORT)).is_none() {
                 return Place { pace: self, lane, _permit: permit };
             }
         }

@@ -1,4 +1,5 @@
-//! Shows how Cegid stands to a tenant: a gauge, and a sentence in the log that says what to ask for.
+//! Shows how Cegid stands to a tenant: a gauge, a sentence in the log that says what to ask for, and the same in the
+//! tenant's state, for operators to see.
 //!
 //! [`Pace`](super::pace::Pace) says that the credentials are refused; why is looked for here. The client secret is also
 //! the key of the signatures: when callbacks are refused for their signature since a token was last given, the secret
@@ -12,7 +13,7 @@ use tracing::{info, warn};
 use super::{Context, pace::Condition};
 use crate::{
     metrics::{Metrics, Standing},
-    refusals,
+    refusals, tenants,
 };
 
 /// How often refused callbacks are looked for while the credentials are refused.
@@ -28,6 +29,8 @@ pub(super) async fn run(context: Arc<Context>) {
     let shown = Shown { metrics: context.shared.metrics.clone(), tenant: context.tenant.to_string() };
     let mut told = SHOWN[0];
     shown.set(told);
+    // Until something is known, what the worker before has written stands.
+    let mut noted = false;
     while !context.stop.asked() {
         let condition = conditions.borrow_and_update().clone();
         let refused = matches!(condition, Condition::AuthFailed { .. });
@@ -37,11 +40,15 @@ pub(super) async fn run(context: Arc<Context>) {
             tell(&context, &condition, forged);
             shown.set(labels);
             told = labels;
+            noted = false;
+        }
+        if !noted {
+            noted = note(&context, &condition, forged).await;
         }
         tokio::select! {
             // The sender lives in the context.
             _ = conditions.changed() => {}
-            () = context.pause(LOOK), if refused => {}
+            () = context.pause(LOOK), if refused || !noted => {}
             () = context.stop.draining() => {}
         }
     }
@@ -57,6 +64,23 @@ async fn callbacks_refused(context: &Context, began: DateTime<Utc>) -> i64 {
             0
         }
     }
+}
+
+/// Writes whether Cegid accepts the credentials into the tenant's state; false while nothing is known, or when it could
+/// not be written.
+async fn note(context: &Context, condition: &Condition, forged: i64) -> bool {
+    let (database, tenant) = (context.database(), &context.tenant);
+    let written = match condition {
+        Condition::AuthFailed { since, .. } => {
+            tenants::auth_refused(database, tenant, &sentence(condition, forged), *since).await
+        }
+        Condition::Well if context.client.token_given_at().is_some() => tenants::auth_accepted(database, tenant).await,
+        Condition::Well | Condition::Away { .. } => return false,
+    };
+    if let Err(error) = &written {
+        warn!(%tenant, error = %error, "noting whether Cegid accepts the credentials failed: it is tried again in a minute");
+    }
+    written.is_ok()
 }
 
 fn labels(condition: &Condition, forged: i64) -> (&'static str, &'static str) {

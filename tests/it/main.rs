@@ -18,3 +18,4 @@ mod refusals;
 mod removals;
 mod search;
 mod worst;
+mod tenants;

@@ -177,7 +177,7 @@ mod tests {
 
     const VACANCIES: Lane = Lane::Stage(Stage::Vacancies);
     const REPORTS: Lane = Lane::Stage(Stage::Reports);
-    const LOAD: Lane = Lane::Load(Kind::Vacancy);
+    const LOAD: Lane = Lane::Sweep(Kind::Vacancy);
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()

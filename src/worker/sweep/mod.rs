@@ -69,7 +69,7 @@ impl Sweeper {
             self.plan().await?;
             *planned = true;
         }
-        let bulk = true;
+        let bulk = context.settings.bulk_permitted(context.now());
         let Some(mut sweep) = sweeps::next(database, tenant, kind, context.now(), bulk).await? else {
             return Ok(false);
         };
@@ -118,7 +118,7 @@ impl Sweeper {
         let read = subjects::draw(database).await?;
         if sweep.purpose == Use::Incremental {
             let before = sweeps::began_before(database, tenant, kind, sweep).await?.unwrap_or(now);
-            sweep.since = Some(before - context.settings.sweep_overlap);
+            sweep.since = Some(before - context.settings.overlap());
         }
         sweep.read = Some(read);
         sweeps::begin(database, tenant, kind, sweep, read, now).await

@@ -68,7 +68,7 @@ impl Sweeper {
         Ok(progress.finished)
     }
 
-    /// Until the next step of a round: the period divided by the steps that a round takes.
+    /// Until the next step of a round: what is permitted of its period, divided by the steps that it takes.
     async fn pace(&self, sweep: &Sweep) -> sqlx::Result<Duration> {
         let context = &self.context;
         if sweep.asked {
@@ -76,6 +76,6 @@ impl Sweeper {
         }
         let subjects = subjects::indexed(context.database(), &context.tenant, self.kind).await?;
         let steps = u32::try_from(subjects.unsigned_abs() / NEXT as u64 + 1).unwrap_or(u32::MAX);
-        Ok(context.settings.rolling_period / steps)
+        Ok(context.settings.rolling_period.mul_f64(context.settings.bulk_hours.share()) / steps)
     }
 }

@@ -10,6 +10,7 @@
 
 use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tracing::warn;
 
 use super::{
@@ -119,11 +120,20 @@ impl Sweeper {
         Ok(false)
     }
 
+    /// What the dates of records show at this time: those of vacancies have no zone, and are of the tenant's clock.
+    fn dated(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        match self.kind {
+            Kind::Vacancy => at.with_timezone(&self.context.settings.zone()).naive_local().and_utc(),
+            Kind::Candidate => at,
+        }
+    }
+
     /// What a sweep asks for behind `offset`.
     fn query(&self, sweep: &Sweep, offset: usize, limit: usize) -> Query {
         let live = if self.kind == Kind::Vacancy { self.context.settings.load_vacancy_filter.as_str() } else { "" };
         let also = if sweep.purpose == Use::Incremental { "" } else { live };
-        Query::window(self.kind, sweep.since, sweep.until, also, offset, limit)
+        let (since, until) = (sweep.since.map(|at| self.dated(at)), sweep.until.map(|at| self.dated(at)));
+        Query::window(self.kind, since, until, also, offset, limit)
     }
 
     /// The page behind what is settled, with an overlap; none when it cannot be had now.
@@ -137,7 +147,7 @@ impl Sweeper {
         let skipped = i32::from(stuck);
         let offset = (settled - overlap).max(0) + skipped;
         let query = self.query(sweep, offset.unsigned_abs() as usize, size);
-        let lane = Lane::Load(self.kind);
+        let lane = Lane::Sweep(self.kind);
         let Some(place) = context.may_export(lane).await else { return Ok(None) };
         let read = subjects::draw(context.database()).await?;
         let answer = context.client.export(&query).await;
