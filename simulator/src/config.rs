@@ -50,6 +50,10 @@ pub struct Config {
     pub report_items: usize,
     /// When set, only tokens of this scope may register hooks; others get 403.
     pub hook_scope: Option<String>,
+    /// How many requests and how many callbacks the logs keep, the latest; all
+    /// without a number. Numbers in the logs go on all the same. Items of reports
+    /// are always kept.
+    pub keep_log: Option<usize>,
     /// Where the clock stands at first; the system's time without one. Records
     /// are dated back from it.
     pub now: Option<DateTime<Utc>>,
@@ -75,6 +79,7 @@ impl Default for Config {
             query_limit: 2_048,
             report_items: 100,
             hook_scope: None,
+            keep_log: None,
             now: None,
         }
     }
