@@ -69,6 +69,7 @@ async fn summary(State(simulator): State<Simulator>) -> Json<Value> {
     let sent = simulator.sent();
     let ended = |test: fn(&Outcome) -> bool| sent.iter().filter(|one| test(&one.outcome)).count();
     Json(json!({
+        "tenant": simulator.config().name,
         "now": simulator.now(),
         "vacancies": count(Kind::Vacancy),
         "candidates": count(Kind::Candidate),

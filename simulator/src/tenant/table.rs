@@ -131,8 +131,11 @@ mod tests {
     use crate::tenant::{Kind, Row, Tenant};
     use crate::{Config, clock};
 
+    /// Whether a list shows a row.
+    type Shown = fn(&Row) -> bool;
+
     /// A page with what is known of the walks, and the same page without.
-    fn both(tenant: &mut Tenant, asking: Asking<'_>, shown: fn(&Row) -> bool) -> [Vec<usize>; 2] {
+    fn both(tenant: &mut Tenant, asking: Asking<'_>, shown: Shown) -> [Vec<usize>; 2] {
         [true, false].map(|stable| {
             let rows = tenant.vacancies.page(Asking { stable, ..asking }, shown);
             rows.iter().map(|row| row.place).collect()
@@ -143,7 +146,7 @@ mod tests {
     fn a_walk_that_goes_on_sees_what_counting_from_the_start_sees() {
         let config = Config { vacancies: 500, candidates: 0, ..Config::default() };
         let now = clock::read_date("2026-05-26").expect("a date");
-        let tests: [(&str, fn(&Row) -> bool); 2] = [("", |_| true), ("odd", |row| row.place % 2 == 1)];
+        let tests: [(&str, Shown); 2] = [("", |_| true), ("odd", |row| row.place % 2 == 1)];
         for order in [ListOrder::Creation, ListOrder::NewestFirst, ListOrder::Update, ListOrder::LastUpdateFirst] {
             let mut tenant = Tenant::new(&config, now).expect("a tenant");
             for (question, shown) in tests {
