@@ -185,3 +185,6 @@ fn failed(stage: Stage, error: FrameError) -> CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
