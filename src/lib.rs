@@ -57,3 +57,7 @@ pub mod metrics;
 pub mod ops;
 pub mod settings;
 pub mod telemetry;
+
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -5,6 +5,7 @@
 //! decides nothing: when to call again is the worker's business.
 
 mod attachments;
+mod brisk;
 pub mod error;
 mod export;
 pub mod frames;

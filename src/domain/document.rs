@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Attachment, Coded, Kind, Listed, Subject,
-    fold::{Stemming, fold_into},
+    fold::{Stemming, fold_up_to},
 };
 
 /// Bytes of folded text kept of one weight: PostgreSQL's search vectors end at 1 MiB.
@@ -91,7 +91,7 @@ impl Document {
     pub(super) fn words(&mut self, weight: Weight, text: &str) {
         let words = &mut self.words[weight as usize];
         if words.len() < WORDS {
-            fold_into(text, words);
+            fold_up_to(text, words, WORDS);
             if words.len() > WORDS {
                 let end = (0..=WORDS).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);
                 words.truncate(end);

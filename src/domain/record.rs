@@ -18,7 +18,7 @@ pub struct Record {
     pub subject: Subject,
     /// What is indexed of it.
     pub document: Document,
-    /// Members whose value had another type than is known, and were left out.
+    /// Members whose value had another type than is known and were left out, and lists that were cut.
     pub mistyped: u32,
 }
 
@@ -243,6 +243,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A hundred thousand levels are read past without a stack for them where nothing is used, and refused where a
+    /// member that is used holds them.
+    #[test]
+    fn depth_costs_nothing_but_the_record() {
+        let deep = 100_000;
+        let nested = |open: &str, close: &str| format!("{}1{}", open.repeat(deep), close.repeat(deep));
+        let (arrays, objects) = (nested("[", "]"), nested(r#"{"a":"#, "}"));
+        for kind in Kind::ALL {
+            for value in [&arrays, &objects] {
+                for member in ["unknown", "title", "jobDescription", "experiences", "status", "skills"] {
+                    let json = format!(r#"{{"{member}":{value},"reference":"r","id":"r"}}"#);
+                    let record = read_record(kind, json.as_bytes(), &[]).unwrap();
+                    assert_eq!((record.subject.key(), record.document.raw()), ("r", json.as_str()), "{member}");
+                }
+                assert_eq!(read_record(kind, value.as_bytes(), &[]).unwrap_err(), RecordError::NoKey);
+                let open = &value[..value.len() / 2];
+                assert_eq!(read_record(kind, open.as_bytes(), &[]).unwrap_err(), RecordError::NotJson);
+            }
+        }
+        // Only members of members that are used cost a stack, and there is an end to those.
+        for wrapper in ["offerDetail", "candidateDetail"] {
+            let json = nested(&format!(r#"{{"{wrapper}":"#), "}");
+            for kind in Kind::ALL {
+                assert!(read_record(kind, json.as_bytes(), &[]).is_err(), "{wrapper}");
+            }
+        }
+    }
+
+    /// A text whose every letter folds to eleven times its bytes is not folded further than is kept.
+    #[test]
+    fn words_end_where_nothing_more_is_kept() {
+        let title = "\u{fdfa}".repeat(200_000);
+        let json = json!({"reference": "r", "jobDescription": {"title": title}});
+        let record = read(Kind::Vacancy, &json).unwrap();
+        let words = &record.document.folded()[0];
+        assert!((199_990..=200_000).contains(&words.len()) && words.capacity() < 500_000, "{}", words.capacity());
     }
 
     #[test]

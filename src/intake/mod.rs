@@ -11,6 +11,9 @@ mod payload;
 mod query;
 mod signature;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
