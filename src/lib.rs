@@ -17,8 +17,9 @@
 //!    `worker/settlement.rs`.
 //! 8. [`outbox`]: what is to be told to Cegid, sent and sent again by `worker/report.rs`.
 //!
-//! Beside this way: [`hooks`] is the register of our webhooks, [`sweeps`] holds how far the initial load is
-//! (`worker/load.rs`), [`ledger`] adds everything up, [`ops`] shows it, and [`domain`] has the words.
+//! Beside this way: [`hooks`] is the register of our webhooks, which `worker/hooks/` keeps as the settings want it,
+//! [`sweeps`] holds how far the initial load is (`worker/load.rs`), [`ledger`] adds everything up, [`ops`] shows it, and
+//! [`domain`] has the words.
 //!
 //! [`app`] builds all of it. A setting is a key in `config/default.toml` and a field in [`settings`].
 

@@ -54,6 +54,15 @@ pub struct Outcome {
     pub outcome: &'static str,
 }
 
+/// Labels of a tenant's hooks.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Hooks {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `registered` or `refused`.
+    pub outcome: &'static str,
+}
+
 /// Labels of a call to Cegid.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Call {
@@ -92,6 +101,7 @@ pub struct Metrics {
     pub reports: Family<Outcome, Counter>,
     pub load_remaining: Family<OfKind, Gauge>,
     pub leases: Gauge<i64, AtomicI64>,
+    pub hooks: Family<Hooks, Gauge>,
 }
 
 fn latency() -> Histogram {
@@ -122,6 +132,7 @@ impl Default for Metrics {
             reports: Family::default(),
             load_remaining: Family::default(),
             leases: Gauge::default(),
+            hooks: Family::default(),
         };
         let build = Family::<Build, Gauge>::default();
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -166,6 +177,7 @@ impl Default for Metrics {
             "Windows of the initial load to be read",
             metrics.load_remaining.clone(),
         );
+        registry.register("hooks", "Events that are registered at Cegid, or that it refuses", metrics.hooks.clone());
         registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());
         metrics
     }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "demo")]
 mod demo;
+mod hooks;
 mod serve;
 
 use std::{
@@ -43,6 +44,9 @@ enum Command {
     Check,
     /// Ask the service on this machine whether it is ready; for a container's HEALTHCHECK
     Healthcheck,
+    /// Show the hooks at Cegid, register or unregister them by hand
+    #[command(subcommand)]
+    Hooks(hooks::Hooks),
     /// Show the whole service at work on this machine, against a simulated tenant, and prove it
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -56,6 +60,7 @@ pub fn run() -> ExitCode {
         Command::Migrate => serve::migrate(file),
         Command::Check => check(file),
         Command::Healthcheck => serve::healthcheck(file),
+        Command::Hooks(command) => hooks::hooks(file, command),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo),
     }

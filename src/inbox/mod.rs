@@ -9,6 +9,7 @@
 //! split until the one that cannot be stored stands alone, and is stored as ignored.
 
 mod append;
+mod heard;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +19,8 @@ use tokio::{
     time::timeout,
 };
 use tracing::{info, warn};
+
+pub use heard::heard_since;
 
 use crate::{
     arrivals::Arrivals,

@@ -184,6 +184,8 @@ pub struct Tenant {
     pub scope: String,
     pub hook_scope: String,
     pub events: Vec<String>,
+    #[serde(with = "humantime_serde")]
+    pub callback_interval: Duration,
     pub live_statuses: Vec<String>,
     pub report_type_case: ReportTypeCase,
     pub candidate_report_id: CandidateReportId,
@@ -307,6 +309,7 @@ impl Settings {
             rule(tenant.calls_at_once >= 1, &key("calls_at_once"), "must be at least 1");
             rule(!tenant.live_statuses.is_empty(), &key("live_statuses"), "must name at least one status");
             rule(!tenant.scope.is_empty(), &key("scope"), "must not be empty");
+            rule(!tenant.callback_interval.is_zero(), &key("callback_interval"), "must not be zero");
             rule(!tenant.load_window.is_zero(), &key("load_window"), "must not be zero");
             rule(
                 tenant.previous_client_secret.as_ref().is_none_or(|old| old.expose() != tenant.client_secret.expose()),

@@ -5,7 +5,7 @@
 //! it and the worker begins again; other tenants do not notice. When the lease is lost everything under way is dropped:
 //! its writes would be refused by the fence.
 
-mod hooks;
+pub mod hooks;
 mod linger;
 mod load;
 mod pace;
