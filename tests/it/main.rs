@@ -5,6 +5,8 @@ mod cegid;
 mod container;
 mod crashes;
 mod harness;
+mod hooks;
+mod hooks_commands;
 mod leases;
 mod main_loop;
 mod operations;

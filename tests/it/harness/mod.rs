@@ -180,6 +180,13 @@ impl World {
         self.pairs.iter().cloned().collect()
     }
 
+    /// Sets a setting by its environment name without the prefix, for the next start of the service.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let key = format!("CEGID_INDEXER__{key}");
+        self.pairs.retain(|(name, _)| *name != key);
+        self.pairs.push((key, value.to_owned()));
+    }
+
     pub async fn start_service(&mut self) {
         self.start_without_waiting().await;
         self.until_by_itself("the service is ready", async |world: &World| {
