@@ -1,6 +1,9 @@
-//! Changes to subjects, each announced by the events a real tenant would send.
+//! Changes to subjects, each announced by the events a real tenant would send,
+//! or by none (`silent`, `pages`).
 
-use std::borrow::Cow;
+mod pages;
+mod silent;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -43,57 +46,47 @@ pub enum Change {
 
 type Changed = Result<u64, UnknownKey>;
 
+impl Change {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::CreateVacancy
+            | Self::EditVacancy { .. }
+            | Self::SetVacancyStatus { .. }
+            | Self::PublishVacancy { .. }
+            | Self::ArchiveVacancy { .. }
+            | Self::DeleteVacancy { .. } => Kind::Vacancy,
+            Self::CreateCandidate
+            | Self::EditCandidate { .. }
+            | Self::AnonymiseCandidate { .. }
+            | Self::DeleteCandidate { .. }
+            | Self::ReplaceResume { .. }
+            | Self::AddApplication { .. } => Kind::Candidate,
+        }
+    }
+}
+
 impl Simulator {
-    /// Makes one change and gives the key of what was changed.
+    /// Makes one change, tells of it, and gives the key of what was changed.
     ///
     /// # Errors
     ///
     /// When the key is not known.
     pub fn change(&self, change: &Change) -> Result<String, UnknownKey> {
-        let (key, _version) = match change {
-            Change::CreateVacancy => return Ok(self.create_vacancy()),
-            Change::CreateCandidate => return Ok(self.create_candidate()),
-            Change::EditVacancy { key } => (key, self.edit_vacancy(key)?),
-            Change::SetVacancyStatus { key, status } => (key, self.set_vacancy_status(key, status)?),
-            Change::PublishVacancy { key } => (key, self.set_vacancy_status(key, "Published")?),
-            Change::ArchiveVacancy { key } => (key, self.set_vacancy_status(key, "Archived")?),
-            Change::DeleteVacancy { key } => (key, self.delete_vacancy(key)?),
-            Change::EditCandidate { key } => (key, self.edit_candidate(key)?),
-            Change::AnonymiseCandidate { key } => (key, self.anonymise_candidate(key)?),
-            Change::DeleteCandidate { key } => (key, self.delete_candidate(key)?),
-            Change::ReplaceResume { key } => (key, self.replace_resume(key)?),
-            Change::AddApplication { key, vacancy } => (key, self.add_application(key, vacancy)?),
-        };
-        Ok(key.clone())
+        let row = self.make(change)?;
+        self.tell_of(change, &row);
+        Ok(row.key.to_string())
     }
 
     /// A new published vacancy; sends `vacancy_new`. Gives its reference.
     #[must_use = "the reference is the only way to it"]
     pub fn create_vacancy(&self) -> String {
-        self.create(Kind::Vacancy, "vacancy_new")
+        self.create(&Change::CreateVacancy)
     }
 
     /// A new candidate; sends `applicant_new`. Gives the id.
     #[must_use = "the id is the only way to it"]
     pub fn create_candidate(&self) -> String {
-        self.create(Kind::Candidate, "applicant_new")
-    }
-
-    fn create(&self, kind: Kind, event: &str) -> String {
-        let now = self.inner.clock.now();
-        let key = {
-            let mut tenant = crate::lock(&self.inner.tenant);
-            let key = tenant.add(&self.inner.config, kind, now, now);
-            if let Some(row) = tenant.table_mut(kind).rows.last_mut() {
-                row.anonymised = false;
-                if kind == Kind::Vacancy {
-                    row.status = Cow::Borrowed(PUBLISHED);
-                }
-            }
-            key
-        };
-        self.inner.outgoing.enqueue(event, &key, &Extra::default(), now);
-        key.to_string()
+        self.create(&Change::CreateCandidate)
     }
 
     /// Changes the words of a vacancy; sends `vacancy_update`. Gives the new
@@ -103,9 +96,7 @@ impl Simulator {
     ///
     /// When the key is not known.
     pub fn edit_vacancy(&self, key: &str) -> Changed {
-        let row = self.touch(Kind::Vacancy, key, |_| ())?;
-        self.tell("vacancy_update", key, &Extra::default());
-        Ok(row.version)
+        self.make_and_tell(&Change::EditVacancy { key: key.to_owned() })
     }
 
     /// Gives a vacancy a status, by its code (`_TS_CO_OfferStatus_Archive`) or
@@ -116,11 +107,7 @@ impl Simulator {
     ///
     /// When the key is not known.
     pub fn set_vacancy_status(&self, key: &str, status: &str) -> Changed {
-        let row = self.touch(Kind::Vacancy, key, |row| row.status = status_id(status))?;
-        self.tell("vacancy_update", key, &Extra::default());
-        let extra = Extra { status_id: Some(&row.status), ..Extra::default() };
-        self.tell("vacancy_status", key, &extra);
-        Ok(row.version)
+        self.make_and_tell(&Change::SetVacancyStatus { key: key.to_owned(), status: status.to_owned() })
     }
 
     /// Takes a vacancy out of the export; sends `vacancy_deleted`.
@@ -129,9 +116,7 @@ impl Simulator {
     ///
     /// When the key is not known.
     pub fn delete_vacancy(&self, key: &str) -> Changed {
-        let row = self.touch(Kind::Vacancy, key, |row| row.deleted = true)?;
-        self.tell("vacancy_deleted", key, &Extra::default());
-        Ok(row.version)
+        self.make_and_tell(&Change::DeleteVacancy { key: key.to_owned() })
     }
 
     /// Changes the words of a candidate; sends `applicant_update`.
@@ -140,9 +125,7 @@ impl Simulator {
     ///
     /// When the key is not known.
     pub fn edit_candidate(&self, key: &str) -> Changed {
-        let row = self.touch(Kind::Candidate, key, |_| ())?;
-        self.tell("applicant_update", key, &Extra::default());
-        Ok(row.version)
+        self.make_and_tell(&Change::EditCandidate { key: key.to_owned() })
     }
 
     /// Empties a candidate of what is personal and sets `isAnonymized`; sends
@@ -152,9 +135,7 @@ impl Simulator {
     ///
     /// When the key is not known.
     pub fn anonymise_candidate(&self, key: &str) -> Changed {
-        let row = self.touch(Kind::Candidate, key, |row| row.anonymised = true)?;
-        self.tell("applicant_update", key, &Extra::default());
-        Ok(row.version)
+        self.make_and_tell(&Change::AnonymiseCandidate { key: key.to_owned() })
     }
 
     /// Takes a candidate out of the export. No event is known for it, so none is
@@ -164,7 +145,7 @@ impl Simulator {
     ///
     /// When the key is not known.
     pub fn delete_candidate(&self, key: &str) -> Changed {
-        self.touch(Kind::Candidate, key, |row| row.deleted = true).map(|row| row.version)
+        self.make_and_tell(&Change::DeleteCandidate { key: key.to_owned() })
     }
 
     /// Gives a candidate another CV; sends `applicant_resume_update` with its
@@ -174,11 +155,7 @@ impl Simulator {
     ///
     /// When the key is not known.
     pub fn replace_resume(&self, key: &str) -> Changed {
-        let row = self.touch(Kind::Candidate, key, |row| row.resume += 1)?;
-        let file = resume_id(self.inner.config.seed, &row);
-        let extra = Extra { file_id: file.as_deref(), ..Extra::default() };
-        self.tell("applicant_resume_update", key, &extra);
-        Ok(row.version)
+        self.make_and_tell(&Change::ReplaceResume { key: key.to_owned() })
     }
 
     /// Lets a candidate apply for a vacancy; sends `application_event_new` with
@@ -188,10 +165,7 @@ impl Simulator {
     ///
     /// When the candidate's key is not known; the vacancy's is not checked.
     pub fn add_application(&self, key: &str, vacancy: &str) -> Changed {
-        let row = self.touch(Kind::Candidate, key, |row| row.applications.push(Arc::from(vacancy)))?;
-        let extra = Extra { vacancy_reference: Some(vacancy), ..Extra::default() };
-        self.tell("application_event_new", key, &extra);
-        Ok(row.version)
+        self.make_and_tell(&Change::AddApplication { key: key.to_owned(), vacancy: vacancy.to_owned() })
     }
 
     /// Queues a callback without changing anything.
@@ -199,35 +173,78 @@ impl Simulator {
         self.tell(event, key, &Extra::default());
     }
 
-    /// Changes a subject without telling anybody: what only a sweep can find.
-    ///
-    /// # Errors
-    ///
-    /// When neither a vacancy nor a candidate has the key.
-    pub fn edit_silently(&self, key: &str) -> Changed {
-        self.touch(Kind::Vacancy, key, |_| ())
-            .or_else(|_| self.touch(Kind::Candidate, key, |_| ()))
-            .map(|row| row.version)
+    fn create(&self, change: &Change) -> String {
+        let row = self.add(change.kind());
+        self.tell_of(change, &row);
+        row.key.to_string()
+    }
+
+    fn make_and_tell(&self, change: &Change) -> Changed {
+        let row = self.make(change)?;
+        self.tell_of(change, &row);
+        Ok(row.version)
+    }
+
+    /// Makes a change and tells nobody. Gives the subject as it is then.
+    pub(crate) fn make(&self, change: &Change) -> Result<Row, UnknownKey> {
+        let kind = change.kind();
+        match change {
+            Change::CreateVacancy | Change::CreateCandidate => Ok(self.add(kind)),
+            Change::EditVacancy { key } | Change::EditCandidate { key } => self.touch(kind, key, |_| ()),
+            Change::SetVacancyStatus { key, status } => self.touch(kind, key, |row| row.status = status_id(status)),
+            Change::PublishVacancy { key } => self.touch(kind, key, |row| row.status = status_id("Published")),
+            Change::ArchiveVacancy { key } => self.touch(kind, key, |row| row.status = status_id("Archived")),
+            Change::DeleteVacancy { key } | Change::DeleteCandidate { key } => {
+                self.touch(kind, key, |row| row.deleted = true)
+            }
+            Change::AnonymiseCandidate { key } => self.touch(kind, key, |row| row.anonymised = true),
+            Change::ReplaceResume { key } => self.touch(kind, key, |row| row.resume += 1),
+            Change::AddApplication { key, vacancy } => {
+                self.touch(kind, key, |row| row.applications.push(Arc::from(vacancy.as_str())))
+            }
+        }
+    }
+
+    /// Queues what a real tenant would send about a change that was made.
+    fn tell_of(&self, change: &Change, row: &Row) {
+        let (key, plain) = (&*row.key, Extra::default());
+        match change {
+            Change::CreateVacancy => self.tell("vacancy_new", key, &plain),
+            Change::EditVacancy { .. } => self.tell("vacancy_update", key, &plain),
+            Change::SetVacancyStatus { .. } | Change::PublishVacancy { .. } | Change::ArchiveVacancy { .. } => {
+                self.tell("vacancy_update", key, &plain);
+                self.tell("vacancy_status", key, &Extra { status_id: Some(&row.status), ..plain });
+            }
+            Change::DeleteVacancy { .. } => self.tell("vacancy_deleted", key, &plain),
+            Change::CreateCandidate => self.tell("applicant_new", key, &plain),
+            Change::EditCandidate { .. } | Change::AnonymiseCandidate { .. } => {
+                self.tell("applicant_update", key, &plain);
+            }
+            Change::DeleteCandidate { .. } => {}
+            Change::ReplaceResume { .. } => {
+                let file = resume_id(self.inner.config.seed, row);
+                self.tell("applicant_resume_update", key, &Extra { file_id: file.as_deref(), ..plain });
+            }
+            Change::AddApplication { vacancy, .. } => {
+                self.tell("application_event_new", key, &Extra { vacancy_reference: Some(vacancy), ..plain });
+            }
+        }
     }
 
     fn tell(&self, event: &str, key: &str, extra: &Extra<'_>) {
         self.inner.outgoing.enqueue(event, key, extra, self.inner.clock.now());
     }
 
+    /// A new subject that an index should show.
+    pub(crate) fn add(&self, kind: Kind) -> Row {
+        let now = self.inner.clock.now();
+        crate::lock(&self.inner.tenant).create(&self.inner.config, kind, now)
+    }
+
     fn touch(&self, kind: Kind, key: &str, change: impl FnOnce(&mut Row)) -> Result<Row, UnknownKey> {
         let now = self.inner.clock.now();
         let mut tenant = crate::lock(&self.inner.tenant);
-        let table = tenant.table_mut(kind);
-        let unknown = || UnknownKey(key.to_owned());
-        let place = table.place(key).ok_or_else(unknown)?;
-        let row = &mut table.rows[place];
-        if row.deleted {
-            return Err(unknown());
-        }
-        change(row);
-        row.version += 1;
-        row.updated = now;
-        Ok(row.clone())
+        tenant.table_mut(kind).change(key, now, change).ok_or_else(|| UnknownKey(key.to_owned()))
     }
 
     /// Makes a change as a working day brings it, mostly edits, now and then a
@@ -270,7 +287,7 @@ impl Simulator {
     }
 
     /// The key of some subject that is there and not anonymised.
-    fn some_key(&self, kind: Kind, random: &mut Random) -> Option<String> {
+    pub(crate) fn some_key(&self, kind: Kind, random: &mut Random) -> Option<String> {
         let tenant = crate::lock(&self.inner.tenant);
         let rows = &tenant.table(kind).rows;
         if rows.is_empty() {

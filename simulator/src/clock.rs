@@ -31,6 +31,11 @@ pub(crate) fn event_date(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`: dates in HTTP headers.
+pub(crate) fn http_date(at: DateTime<Utc>) -> String {
+    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 /// `2012-02-13T13:56:59.353Z`: dates inside a candidate.
 pub(crate) fn candidate_date(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
@@ -56,7 +61,7 @@ pub(crate) fn read_date(text: &str) -> Option<DateTime<Utc>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{candidate_date, read_date, vacancy_date};
+    use super::{candidate_date, http_date, read_date, vacancy_date};
 
     #[test]
     fn every_form_seen_in_clients_is_read() {
@@ -79,5 +84,6 @@ mod tests {
         let at = read_date("2018-08-17T16:09:33.263").expect("a date");
         assert_eq!(vacancy_date(at), "2018-08-17T16:09:33.263");
         assert_eq!(candidate_date(at), "2018-08-17T16:09:33.263Z");
+        assert_eq!(http_date(at), "Fri, 17 Aug 2018 16:09:33 GMT");
     }
 }

@@ -1,6 +1,8 @@
 //! The control API under `/control`: the library's methods over HTTP, without a
 //! token, for people with curl. `README.md` shows each call.
 
+mod exports;
+
 use std::time::Duration;
 
 use axum::extract::{Query, Request, State};
@@ -23,6 +25,9 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/summary", get(summary))
         .route("/truth", get(truth))
         .route("/hooks", get(|State(s): State<Simulator>| async move { Json(s.hooks()) }))
+        .route("/hooks/forget", post(forget_hooks))
+        .route("/hooks/mute", post(mute_hooks))
+        .route("/hooks/refuse", post(refuse_event))
         .route("/sent", get(sent))
         .route("/requests", get(requests))
         .route("/reports", get(reports))
@@ -35,6 +40,7 @@ pub(crate) fn router() -> Router<Simulator> {
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/callback-faults", post(callback_faults))
         .route("/spoiled", post(spoil))
+        .merge(exports::router())
         .route("/release", post(release))
         .route("/refused-reports", post(refused_reports))
         .route("/tokens/expire", post(expire_tokens))
@@ -66,6 +72,7 @@ async fn summary(State(simulator): State<Simulator>) -> Json<Value> {
         "vacancies": { "present": count("vacancy", false), "live": count("vacancy", true) },
         "candidates": { "present": count("candidate", false), "live": count("candidate", true) },
         "hooks": simulator.hooks().len(),
+        "registrations": simulator.registrations(),
         "callbacks": {
             "queued": simulator.queued_callbacks(),
             "accepted": sent.iter().filter(|one| one.accepted()).count(),
@@ -165,8 +172,18 @@ async fn reports(State(simulator): State<Simulator>, Query(narrow): Query<Narrow
     Json(last(rows, narrow.last)).into_response()
 }
 
-async fn change(State(simulator): State<Simulator>, Json(change): Json<Change>) -> Response {
-    match simulator.change(&change) {
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(flatten)]
+    change: Change,
+    /// Whether nobody is told.
+    #[serde(default)]
+    silently: bool,
+}
+
+async fn change(State(simulator): State<Simulator>, Json(it): Json<Wanted>) -> Response {
+    let made = if it.silently { simulator.change_silently(&it.change) } else { simulator.change(&it.change) };
+    match made {
         Ok(key) => Json(json!({ "key": key })).into_response(),
         Err(error) => (StatusCode::NOT_FOUND, Json(json!({ "message": error.to_string() }))).into_response(),
     }
@@ -223,6 +240,41 @@ struct Spoiling {
 
 async fn spoil(State(simulator): State<Simulator>, Json(it): Json<Spoiling>) -> Json<Value> {
     simulator.spoil(&it.key, it.spoil);
+    ok()
+}
+
+#[derive(Deserialize)]
+struct Forgetting {
+    /// One hook; all of them without it.
+    hook_id: Option<String>,
+}
+
+async fn forget_hooks(State(simulator): State<Simulator>, Json(it): Json<Forgetting>) -> Json<Value> {
+    let forgotten = match it.hook_id {
+        Some(hook_id) => usize::from(simulator.forget_hook(&hook_id)),
+        None => simulator.forget_hooks(),
+    };
+    Json(json!({ "forgotten": forgotten }))
+}
+
+#[derive(Deserialize)]
+struct Muting {
+    mute: bool,
+}
+
+async fn mute_hooks(State(simulator): State<Simulator>, Json(it): Json<Muting>) -> Json<Value> {
+    simulator.mute_hooks(it.mute);
+    ok()
+}
+
+#[derive(Deserialize)]
+struct RefusedEvent {
+    event: String,
+    refuse: bool,
+}
+
+async fn refuse_event(State(simulator): State<Simulator>, Json(it): Json<RefusedEvent>) -> Json<Value> {
+    simulator.refuse_event(&it.event, it.refuse);
     ok()
 }
 

@@ -1,12 +1,17 @@
 //! What can be made to go wrong: on the API's endpoints, and on the way of
 //! callbacks.
 
+mod kinds;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+
+pub use kinds::FaultKind;
+pub(crate) use kinds::{Asked, Bend};
 
 /// The parts of the API that a fault can sit on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,58 +47,6 @@ impl Endpoint {
             _ => return None,
         })
     }
-}
-
-/// What goes wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum FaultKind {
-    /// This status is answered and nothing is done.
-    Status {
-        /// The HTTP status.
-        code: u16,
-        /// Seconds, for a `Retry-After` header.
-        #[serde(default)]
-        retry_after: Option<u64>,
-    },
-    /// What was asked is done, then this status is answered instead.
-    AnswerLost {
-        /// The HTTP status.
-        code: u16,
-    },
-    /// The answer begins only after this many milliseconds.
-    Slow {
-        /// Milliseconds.
-        millis: u64,
-    },
-    /// The body ends after this many bytes, as if it were complete.
-    Truncate {
-        /// Bytes that are still sent.
-        bytes: usize,
-    },
-    /// The connection breaks after this many bytes of the body.
-    Break {
-        /// Bytes that are still sent.
-        bytes: usize,
-    },
-    /// 200 with a page in HTML, as a proxy or a maintenance site answers.
-    Html,
-    /// 200 with `{"code":500,"status":"error","message":…}`.
-    JsonError,
-    /// 200 with nothing.
-    Empty,
-    /// The body comes in small pieces with pauses.
-    Drip {
-        /// Bytes in a piece.
-        bytes: usize,
-        /// Milliseconds between two pieces.
-        millis: u64,
-    },
-    /// The answer is made, then kept back until
-    /// [`release_held`](crate::Simulator::release_held): a read that is overtaken.
-    Hold,
-    /// 200 with bytes that are no frames: a size, then no archive.
-    Garbage,
 }
 
 /// A fault on an endpoint: for the next requests, for a time, or until cleared.
@@ -250,12 +203,13 @@ impl Faults {
     }
 
     /// The fault that hits this request, if any: the oldest that applies.
-    pub(crate) fn take(&self, endpoint: Endpoint) -> Option<FaultKind> {
+    pub(crate) fn take(&self, endpoint: Endpoint, asked: Asked) -> Option<FaultKind> {
         let mut faults = crate::lock(&self.endpoints);
         let now = Instant::now();
         faults.retain(|(fault, until)| fault.times != Some(0) && until.is_none_or(|until| now < until));
         for (fault, _) in faults.iter_mut() {
-            if fault.endpoint != endpoint && fault.endpoint != Endpoint::Any {
+            let here = fault.endpoint == endpoint || fault.endpoint == Endpoint::Any;
+            if !here || !fault.kind.hits(asked) {
                 continue;
             }
             if fault.after > 0 {
@@ -285,18 +239,29 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    use super::{Endpoint, Fault, FaultKind, Faults};
+    use super::{Asked, Endpoint, Fault, FaultKind, Faults};
 
     #[test]
     fn a_fault_hits_as_often_as_it_says_and_where() {
         let faults = Faults::default();
         faults.add(Fault::new(Endpoint::Vacancies, FaultKind::Html).times(2).after(1));
-        let hits: Vec<bool> = (0..4).map(|_| faults.take(Endpoint::Vacancies).is_some()).collect();
+        let hits: Vec<bool> = (0..4).map(|_| faults.take(Endpoint::Vacancies, Asked::List).is_some()).collect();
         assert_eq!(hits, [false, true, true, false]);
         faults.add(Fault::new(Endpoint::Any, FaultKind::Empty));
-        assert_eq!(faults.take(Endpoint::Token), Some(FaultKind::Empty));
+        assert_eq!(faults.take(Endpoint::Token, Asked::Else), Some(FaultKind::Empty));
         faults.clear();
-        assert_eq!(faults.take(Endpoint::Token), None);
+        assert_eq!(faults.take(Endpoint::Token, Asked::Else), None);
+    }
+
+    #[test]
+    fn a_fault_of_lists_lets_requests_by_key_pass() {
+        let faults = Faults::default();
+        faults.add(Fault::new(Endpoint::Any, FaultKind::Repeat).times(1));
+        faults.add(Fault::new(Endpoint::Any, FaultKind::Flicker { percent: 5 }).times(1));
+        assert_eq!(faults.take(Endpoint::Token, Asked::Else), None);
+        assert_eq!(faults.take(Endpoint::Vacancies, Asked::Keys), Some(FaultKind::Flicker { percent: 5 }));
+        assert_eq!(faults.take(Endpoint::Vacancies, Asked::Keys), None);
+        assert_eq!(faults.take(Endpoint::Vacancies, Asked::List), Some(FaultKind::Repeat));
     }
 
     #[test]
@@ -306,5 +271,9 @@ mod tests {
                 .expect("a fault");
         let kind = FaultKind::Status { code: 429, retry_after: Some(2) };
         assert_eq!(fault, Fault::new(Endpoint::Candidates, kind).times(3));
+        let fault: Fault =
+            serde_json::from_str(r#"{"endpoint":"token","kind":"redirect","location":"http://h/"}"#).expect("a fault");
+        let kind = FaultKind::Redirect { code: 302, location: "http://h/".to_owned() };
+        assert_eq!(fault, Fault::new(Endpoint::Token, kind));
     }
 }

@@ -20,14 +20,17 @@
 //!
 //! The tour: a [`Simulator`] holds the subjects (`tenant`), whose words are made
 //! on demand (`data`); the API is answered (`wire`), changes are made
-//! (`changes`) and announced (`sender`); `control` offers the same over HTTP.
+//! (`changes`) and announced (`sender`). Exports behave as `habits` says, and go
+//! wrong as `faults` says; `control` offers the same over HTTP.
 
 mod changes;
 mod clock;
 mod config;
 mod control;
 mod data;
+mod door;
 mod faults;
+mod habits;
 mod journal;
 mod mischief;
 mod sender;
@@ -38,6 +41,7 @@ mod wire;
 pub use changes::{Change, UnknownKey};
 pub use config::Config;
 pub use faults::{CallbackFaults, Down, Endpoint, Fault, FaultKind, Spoil};
+pub use habits::ListOrder;
 pub use journal::RequestRow;
 pub use sender::{Outcome, RawCallback, Sent};
 pub use simulator::{Simulator, TruthRow};

@@ -52,4 +52,37 @@ impl Simulator {
     pub fn set_down(&self, down: Down, lasting: Option<Duration>) {
         self.inner.faults.set_down(down, lasting);
     }
+
+    /// Drops a registration without telling anybody; its callbacks and its ping
+    /// end. Says whether there was one.
+    pub fn forget_hook(&self, hook_id: &str) -> bool {
+        self.inner.hooks.remove(|row| row.hook_id == hook_id) > 0
+    }
+
+    /// Drops all registrations without telling anybody, and says how many.
+    pub fn forget_hooks(&self) -> usize {
+        self.inner.hooks.remove(|_| true)
+    }
+
+    /// Keeps the hooks registered and calls none of them, or calls them again:
+    /// callbacks and pings end as [`Dropped`](crate::Outcome::Dropped).
+    pub fn mute_hooks(&self, mute: bool) {
+        self.inner.hooks.mute(mute);
+    }
+
+    /// Registering this event is answered 400 from now on, or no longer. Hooks
+    /// that are there stay.
+    pub fn refuse_event(&self, event: &str, refuse: bool) {
+        self.inner.hooks.refuse(event, refuse);
+    }
+
+    /// Lets both exports lag behind the truth by the tenant's clock, or no longer.
+    ///
+    /// Callbacks go out as ever, but a subject is shown, and filtered, as it was
+    /// `lag` ago: its words, status, presence and anonymisation. A new one is not
+    /// shown yet, a deleted one still is. [`truth`](Self::truth) does not lag.
+    /// Only the last 16 changes of a subject are remembered.
+    pub fn set_export_lag(&self, lag: Option<Duration>) {
+        self.inner.habits.set_lag(lag);
+    }
 }

@@ -8,13 +8,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::faults::{Down, Faults};
+use crate::door::Door;
+use crate::faults::Faults;
+use crate::habits::Habits;
 use crate::journal::{Journal, RequestRow};
 use crate::sender::{Outgoing, RawCallback, Sent, delivery};
 use crate::tenant::{Kind, Row, Tenant, resume_id};
@@ -44,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) hooks: Hooks,
     pub(crate) reports: Reports,
     pub(crate) faults: Faults,
+    pub(crate) habits: Habits,
     pub(crate) journal: Journal,
     pub(crate) outgoing: Outgoing,
     pub(crate) signing_secret: Mutex<String>,
@@ -111,6 +114,7 @@ impl Simulator {
             hooks: Hooks::default(),
             reports: Reports::default(),
             faults: Faults::default(),
+            habits: Habits::default(),
             journal: Journal::default(),
             outgoing: Outgoing::default(),
             signing_secret: Mutex::new(config.client_secret.clone()),
@@ -210,9 +214,8 @@ impl Simulator {
     /// One subject, `kind` being `vacancy` or `candidate`.
     #[must_use]
     pub fn truth_of(&self, kind: &str, key: &str) -> Option<TruthRow> {
-        let kind = if kind == "vacancy" { Kind::Vacancy } else { Kind::Candidate };
         let tenant = crate::lock(&self.inner.tenant);
-        let table = tenant.table(kind);
+        let table = tenant.table(Kind::named(kind));
         table.place(key).map(|place| truth_row(self.inner.config.seed, &table.rows[place]))
     }
 
@@ -258,7 +261,12 @@ impl Simulator {
     pub async fn ping(&self) -> Vec<Sent> {
         let mut sent = Vec::new();
         for url in self.inner.hooks.ping_urls() {
-            sent.push(self.send_raw(&RawCallback { url, ..RawCallback::default() }).await);
+            let raw = RawCallback { url, ..RawCallback::default() };
+            if self.inner.hooks.muted() {
+                sent.push(delivery::unsaid(&self.inner, &raw));
+            } else {
+                sent.push(self.send_raw(&raw).await);
+            }
         }
         crate::lock(&self.inner.outgoing.sent).extend(sent.iter().cloned());
         sent
@@ -268,6 +276,13 @@ impl Simulator {
     #[must_use]
     pub fn hooks(&self) -> Vec<HookRow> {
         self.inner.hooks.rows()
+    }
+
+    /// How often each event was registered since the start, whatever became of
+    /// the hooks.
+    #[must_use]
+    pub fn registrations(&self) -> BTreeMap<String, u64> {
+        self.inner.hooks.registrations()
     }
 
     /// The request log.
@@ -358,33 +373,5 @@ fn truth_row(seed: u64, row: &Row) -> TruthRow {
         status: row.status.to_string(),
         updated: row.updated,
         resume: resume_id(seed, row),
-    }
-}
-
-/// The listener, with a door that can be shut: a shut door drops a connection
-/// as soon as it is made.
-struct Door {
-    listener: TcpListener,
-    inner: Arc<Inner>,
-}
-
-impl axum::serve::Listener for Door {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
-            if self.inner.faults.down() != Down::Unreachable {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "a connection kept its delay");
-                }
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.listener.local_addr()
     }
 }

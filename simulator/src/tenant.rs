@@ -4,8 +4,10 @@
 //! it says is made from the seed, or from the given record, when it is asked
 //! for, so that a hundred thousand subjects cost little memory.
 
+mod past;
+mod table;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
@@ -18,6 +20,8 @@ use crate::data::codes::{Code, VACANCY_STATUSES};
 use crate::data::given::{self, Given};
 use crate::data::random::Random;
 use crate::data::{candidate, keys};
+use past::Past;
+pub(crate) use table::Table;
 
 /// The two kinds of subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +32,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The kind of a name that this crate's methods take: `vacancy`, or anything
+    /// else for a candidate.
+    pub(crate) fn named(name: &str) -> Self {
+        if name == "vacancy" { Self::Vacancy } else { Self::Candidate }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Vacancy => "vacancy",
@@ -108,6 +118,8 @@ pub(crate) struct Row {
     pub(crate) resume: u32,
     /// References of the vacancies applied for.
     pub(crate) applications: Vec<Arc<str>>,
+    /// How it was before its last changes, oldest first.
+    past: Vec<Past>,
 }
 
 impl Row {
@@ -123,24 +135,6 @@ impl Row {
                 Kind::Vacancy => self.status == PUBLISHED,
                 Kind::Candidate => !self.anonymised,
             }
-    }
-}
-
-/// All subjects of one kind, in the order of their creation.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    pub(crate) rows: Vec<Row>,
-    places: HashMap<Arc<str>, usize>,
-}
-
-impl Table {
-    pub(crate) fn place(&self, key: &str) -> Option<usize> {
-        self.places.get(key).copied()
-    }
-
-    pub(crate) fn push(&mut self, row: Row) {
-        self.places.insert(Arc::clone(&row.key), row.place);
-        self.rows.push(row);
     }
 }
 
@@ -203,14 +197,8 @@ impl Tenant {
         }
     }
 
-    /// Adds the next generated subject and gives its key.
-    pub(crate) fn add(
-        &mut self,
-        config: &Config,
-        kind: Kind,
-        created: DateTime<Utc>,
-        updated: DateTime<Utc>,
-    ) -> Arc<str> {
+    /// Adds the next generated subject.
+    pub(crate) fn add(&mut self, config: &Config, kind: Kind, created: DateTime<Utc>, updated: DateTime<Utc>) {
         let place = self.table(kind).rows.len();
         let index = place as u64;
         let mut random = Random::of(config.seed, "state", index * 2 + kind as u64);
@@ -231,7 +219,7 @@ impl Tenant {
         let key: Arc<str> = if taken { format!("{key} bis").into() } else { key.into() };
         self.table_mut(kind).push(Row {
             kind,
-            key: Arc::clone(&key),
+            key,
             source: Source::Seeded(index),
             place,
             version: 1,
@@ -242,8 +230,22 @@ impl Tenant {
             anonymised: kind == Kind::Candidate && random.percent(1),
             resume: 0,
             applications,
+            past: Vec::new(),
         });
-        key
+    }
+
+    /// Adds a generated subject that an index should show, and that was not there
+    /// before now.
+    pub(crate) fn create(&mut self, config: &Config, kind: Kind, now: DateTime<Utc>) -> Row {
+        let place = self.table(kind).rows.len();
+        self.add(config, kind, now, now);
+        let row = &mut self.table_mut(kind).rows[place];
+        row.anonymised = false;
+        if kind == Kind::Vacancy {
+            row.status = Cow::Borrowed(PUBLISHED);
+        }
+        row.was_absent(now);
+        row.clone()
     }
 
     fn some_vacancies(&self, random: &mut Random, count: usize) -> Vec<Arc<str>> {
@@ -273,6 +275,7 @@ fn given_row(given: Arc<Given>, place: usize, now: DateTime<Utc>) -> Row {
         anonymised: given.detail()["isAnonymized"] == true,
         resume: 0,
         applications: Vec::new(),
+        past: Vec::new(),
         source: Source::Given(given),
     }
 }

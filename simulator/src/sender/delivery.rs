@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use reqwest::{Client, Method, header};
 use url::Url;
@@ -48,7 +49,7 @@ pub(crate) async fn burst(inner: &Arc<Inner>) -> Vec<Sent> {
             done.push(unsent(inner, &waiting, Outcome::Unheard));
         }
         for url in urls {
-            if random.percent(faults.drop_percent) {
+            if inner.hooks.muted() || random.percent(faults.drop_percent) {
                 done.push(unsent(inner, &waiting, Outcome::Dropped));
                 continue;
             }
@@ -166,6 +167,25 @@ async fn deliver(inner: &Inner, waiting: &Waiting, url: &str) -> Sent {
     }
 }
 
+/// A request that a fault swallows.
+pub(crate) fn unsaid(inner: &Inner, raw: &RawCallback) -> Sent {
+    raw_sent(raw, inner.clock.now(), Duration::ZERO, Outcome::Dropped)
+}
+
+fn raw_sent(raw: &RawCallback, at: DateTime<Utc>, took: Duration, outcome: Outcome) -> Sent {
+    Sent {
+        callback: 0,
+        attempt: 1,
+        event: String::new(),
+        key: String::new(),
+        url: raw.url.clone(),
+        body: String::from_utf8_lossy(&raw.body).into_owned(),
+        at,
+        millis: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        outcome,
+    }
+}
+
 /// Signs and sends one request. The signature goes into the query as it is, its
 /// `+`, `/` and `=` not encoded, as the platform does.
 pub(crate) async fn send(inner: &Inner, raw: &RawCallback) -> Sent {
@@ -178,17 +198,7 @@ pub(crate) async fn send(inner: &Inner, raw: &RawCallback) -> Sent {
         },
         Err(error) => Outcome::Failed(format!("{error:#}")),
     };
-    Sent {
-        callback: 0,
-        attempt: 1,
-        event: String::new(),
-        key: String::new(),
-        url: raw.url.clone(),
-        body: String::from_utf8_lossy(&raw.body).into_owned(),
-        at,
-        millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        outcome,
-    }
+    raw_sent(raw, at, begun.elapsed(), outcome)
 }
 
 async fn request(inner: &Inner, raw: &RawCallback, now: i64) -> anyhow::Result<reqwest::Request> {

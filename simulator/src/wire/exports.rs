@@ -1,11 +1,14 @@
 //! Both exports: a page of frames, or an empty body where the list ends.
 //!
-//! The list is in the order of creation, which the platform does not promise.
+//! The list is in the order of creation, which the platform does not promise,
+//! unless another was set; records asked for by key are always in that order.
 //! All statuses are shown unless the filter says otherwise; whether the platform
 //! limits them by itself is not known.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -15,7 +18,8 @@ use futures_util::stream;
 use super::filter::Filter;
 use super::token::authorised;
 use super::{Note, frames, number, parameters, record, refusal};
-use crate::faults::Spoil;
+use crate::data::random::Random;
+use crate::faults::{Asked, Bend, Endpoint, Spoil};
 use crate::simulator::{Inner, Simulator};
 use crate::tenant::{Kind, Row};
 
@@ -30,30 +34,63 @@ pub(crate) async fn vacancies(
     State(simulator): State<Simulator>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    bend: Option<Extension<Bend>>,
 ) -> Response {
-    export(&simulator, Kind::Vacancy, query.as_deref(), &headers)
+    export(&simulator, Kind::Vacancy, query.as_deref(), &headers, bend)
 }
 
 pub(crate) async fn candidates(
     State(simulator): State<Simulator>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    bend: Option<Extension<Bend>>,
 ) -> Response {
-    export(&simulator, Kind::Candidate, query.as_deref(), &headers)
+    export(&simulator, Kind::Candidate, query.as_deref(), &headers, bend)
 }
 
-fn export(simulator: &Simulator, kind: Kind, query: Option<&str>, headers: &HeaderMap) -> Response {
+/// What a request to an endpoint asks an export for.
+pub(crate) fn asked(endpoint: Endpoint, query: &str) -> Asked {
+    let kind = match endpoint {
+        Endpoint::Vacancies => Kind::Vacancy,
+        Endpoint::Candidates => Kind::Candidate,
+        _ => return Asked::Else,
+    };
+    match Wish::read(kind, &parameters(Some(query))) {
+        Ok(wish) if wish.filter.named().is_some() => Asked::Keys,
+        Ok(_) => Asked::List,
+        Err(_) => Asked::Else,
+    }
+}
+
+fn export(
+    simulator: &Simulator,
+    kind: Kind,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    bend: Option<Extension<Bend>>,
+) -> Response {
     let inner = &simulator.inner;
     if let Err(refused) = authorised(inner, headers) {
         return *refused;
     }
-    let wish = match Wish::read(kind, &parameters(query)) {
+    let mut wish = match Wish::read(kind, &parameters(query)) {
         Ok(wish) => wish,
         Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
     };
-    let rows = page(inner, kind, &wish);
+    wish.bend(bend);
+    let mut rows = page(inner, kind, &wish);
+    if wish.flicker > 0 {
+        let mut random = Random::of(inner.config.seed, "flicker", inner.habits.draw());
+        rows.retain(|_| !random.percent(wish.flicker));
+    }
     let plural = if kind == Kind::Vacancy { "vacancies" } else { "candidates" };
-    let note = Note(format!("{} {plural}", rows.len()));
+    let mut note = format!("{} {plural}", rows.len());
+    if wish.filter.named().is_none() && !rows.is_empty() {
+        for done in simulator.list_page_shown(kind) {
+            note.push_str(", then ");
+            note.push_str(&done);
+        }
+    }
     let body = if rows.is_empty() {
         Body::empty()
     } else {
@@ -63,7 +100,7 @@ fn export(simulator: &Simulator, kind: Kind, query: Option<&str>, headers: &Head
     };
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
     let mut answer = (headers, body).into_response();
-    answer.extensions_mut().insert(note);
+    answer.extensions_mut().insert(Note(note));
     answer
 }
 
@@ -75,6 +112,8 @@ struct Wish {
     /// Free text: every word must be in the title, whatever its case.
     words: Vec<String>,
     resume_only: bool,
+    /// Percent of the page that a fault leaves out.
+    flicker: u8,
 }
 
 impl Wish {
@@ -94,7 +133,17 @@ impl Wish {
             filter: Filter::read(kind, text("filter"))?,
             words: text("q").split_whitespace().map(str::to_lowercase).collect(),
             resume_only,
+            flicker: 0,
         })
+    }
+
+    fn bend(&mut self, bend: Option<Extension<Bend>>) {
+        match bend {
+            Some(Extension(Bend::Short(records))) => self.limit = self.limit.min(records.saturating_sub(self.offset)),
+            Some(Extension(Bend::Repeat)) => self.offset = 0,
+            Some(Extension(Bend::Flicker(percent))) => self.flicker = percent,
+            None => {}
+        }
     }
 
     fn holds(&self, seed: u64, row: &Row) -> bool {
@@ -133,7 +182,7 @@ fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>) -> anyhow::Result
     Ok(frame)
 }
 
-/// The rows of a page, as they are at this moment.
+/// The rows of a page, as the export shows them at this moment.
 fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
     let seed = inner.config.seed;
     let hidden: HashSet<String> = crate::lock(&inner.faults.spoiled)
@@ -141,20 +190,26 @@ fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
         .filter(|(_, spoil)| **spoil == Spoil::Hidden)
         .map(|(key, _)| key.clone())
         .collect();
-    let shown = |row: &&Row| wish.holds(seed, row) && !hidden.contains(&*row.key);
+    if inner.habits.hides(kind) {
+        return Vec::new();
+    }
+    let at = inner.habits.shown(inner.clock.now());
     let tenant = crate::lock(&inner.tenant);
     let table = tenant.table(kind);
+    let shown = |place: usize| {
+        let row = table.seen(place, at);
+        (wish.holds(seed, &row) && !hidden.contains(&*row.key)).then_some(row)
+    };
     if let Some(named) = wish.filter.named() {
         let mut places: Vec<usize> = named.iter().filter_map(|key| table.place(key)).collect();
         places.sort_unstable();
-        let rows = places.into_iter().map(|place| &table.rows[place]);
-        return cut(rows.filter(shown), wish);
+        return cut(places.into_iter().filter_map(shown), wish);
     }
-    cut(table.rows.iter().filter(shown), wish)
+    cut(table.in_order(inner.habits.order(), at).filter_map(shown), wish)
 }
 
-fn cut<'a>(rows: impl Iterator<Item = &'a Row>, wish: &Wish) -> Vec<Row> {
-    rows.skip(wish.offset).take(wish.limit).cloned().collect()
+fn cut<'a>(rows: impl Iterator<Item = Cow<'a, Row>>, wish: &Wish) -> Vec<Row> {
+    rows.skip(wish.offset).take(wish.limit).map(Cow::into_owned).collect()
 }
 
 /// Frames made one after another off the async threads, a few ahead of what the

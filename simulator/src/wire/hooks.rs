@@ -1,7 +1,9 @@
 //! Registering and unregistering hooks: one event per call, one id each. No
 //! list of hooks is offered, because no source shows that the platform has one.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -34,12 +36,45 @@ pub struct HookRow {
 #[derive(Debug, Default)]
 pub(crate) struct Hooks {
     rows: Mutex<Vec<HookRow>>,
-    count: Mutex<u64>,
+    /// How often each event was registered.
+    registered: Mutex<BTreeMap<String, u64>>,
+    /// Events whose registration is refused.
+    refused: Mutex<HashSet<String>>,
+    muted: AtomicBool,
 }
 
 impl Hooks {
     pub(crate) fn rows(&self) -> Vec<HookRow> {
         crate::lock(&self.rows).clone()
+    }
+
+    pub(crate) fn registrations(&self) -> BTreeMap<String, u64> {
+        crate::lock(&self.registered).clone()
+    }
+
+    /// Removes the hooks that a test names, and says how many there were.
+    pub(crate) fn remove(&self, mut named: impl FnMut(&HookRow) -> bool) -> usize {
+        let mut rows = crate::lock(&self.rows);
+        let before = rows.len();
+        rows.retain(|row| !named(row));
+        before - rows.len()
+    }
+
+    pub(crate) fn refuse(&self, event: &str, refuse: bool) {
+        let mut refused = crate::lock(&self.refused);
+        if refuse {
+            refused.insert(event.to_owned());
+        } else {
+            refused.remove(event);
+        }
+    }
+
+    pub(crate) fn mute(&self, mute: bool) {
+        self.muted.store(mute, Ordering::SeqCst);
+    }
+
+    pub(crate) fn muted(&self) -> bool {
+        self.muted.load(Ordering::SeqCst)
     }
 
     pub(crate) fn callback_urls(&self, event: &str) -> Vec<String> {
@@ -95,10 +130,13 @@ pub(crate) async fn register(State(simulator): State<Simulator>, headers: Header
     if registration.event.is_empty() {
         return refusal(StatusCode::BAD_REQUEST, "the event is empty");
     }
+    if crate::lock(&inner.hooks.refused).contains(&registration.event) {
+        return refusal(StatusCode::BAD_REQUEST, &format!("the event '{}' is not known", registration.event));
+    }
     let number = {
-        let mut count = crate::lock(&inner.hooks.count);
-        *count += 1;
-        *count
+        let mut registered = crate::lock(&inner.hooks.registered);
+        *registered.entry(registration.event.clone()).or_default() += 1;
+        registered.values().sum()
     };
     let hook_id = Random::of(inner.config.seed, "hook", number).guid().to_lowercase();
     let note = Note(format!("hook {} on {}", hook_id, registration.event));
@@ -122,10 +160,7 @@ pub(crate) async fn unregister(
     if let Err(refused) = allowed(inner, &headers) {
         return *refused;
     }
-    let mut rows = crate::lock(&inner.hooks.rows);
-    let before = rows.len();
-    rows.retain(|row| row.hook_id != hook);
-    if rows.len() == before {
+    if inner.hooks.remove(|row| row.hook_id == hook) == 0 {
         return refusal(StatusCode::NOT_FOUND, "no hook has this id");
     }
     json_answer(StatusCode::OK, &success(&json!(null)))

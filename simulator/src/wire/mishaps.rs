@@ -11,8 +11,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, stream};
 
-use super::{Note, refusal};
-use crate::faults::{Down, Endpoint, FaultKind};
+use super::{Note, exports, refusal};
+use crate::clock::http_date;
+use crate::faults::{Bend, Down, Endpoint, FaultKind};
 use crate::simulator::{Inner, Simulator};
 
 /// Time for what was written to leave before the connection breaks.
@@ -46,7 +47,7 @@ async fn answer(inner: &Inner, endpoint: Option<Endpoint>, request: Request, nex
     if query.len() > inner.config.query_limit {
         return refusal(StatusCode::NOT_FOUND, "the query is too long");
     }
-    let fault = endpoint.and_then(|endpoint| inner.faults.take(endpoint));
+    let fault = endpoint.and_then(|endpoint| inner.faults.take(endpoint, exports::asked(endpoint, query)));
     let Some(fault) = fault else { return next.run(request).await };
     match fault {
         FaultKind::Status { code, retry_after } => {
@@ -54,6 +55,18 @@ async fn answer(inner: &Inner, endpoint: Option<Endpoint>, request: Request, nex
             if let Some(seconds) = retry_after {
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
+            answer
+        }
+        FaultKind::StatusUntil { code, seconds } => {
+            let mut answer = refusal(status(code), "fault: status");
+            let seconds = i64::try_from(seconds).unwrap_or(i64::from(i32::MAX));
+            let until = http_date(inner.clock.now() + chrono::Duration::seconds(seconds));
+            set(&mut answer, header::RETRY_AFTER, &until);
+            answer
+        }
+        FaultKind::Redirect { code, location } => {
+            let mut answer = refusal(status(code), "fault: redirect");
+            set(&mut answer, header::LOCATION, &location);
             answer
         }
         FaultKind::AnswerLost { code } => {
@@ -96,11 +109,41 @@ async fn answer(inner: &Inner, endpoint: Option<Endpoint>, request: Request, nex
             let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
             noted((headers, body).into_response(), "garbage")
         }
+        FaultKind::EmptyArray => {
+            let headers = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+            noted((headers, "[]").into_response(), "empty array")
+        }
+        FaultKind::Oversize { bytes } => {
+            let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
+            noted((headers, zeroes(bytes)).into_response(), "oversize")
+        }
+        FaultKind::BadSize { announced, frames } => {
+            noted(badly_sized(next.run(request).await, announced, frames), "bad size")
+        }
+        FaultKind::Short { records } => noted(bent(Bend::Short(records), request, next).await, "short list"),
+        FaultKind::Repeat => noted(bent(Bend::Repeat, request, next).await, "first page again"),
+        FaultKind::Flicker { percent } => noted(bent(Bend::Flicker(percent), request, next).await, "flicker"),
     }
+}
+
+/// The answer of an export that is told to do something wrong.
+async fn bent(bend: Bend, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(bend);
+    next.run(request).await
 }
 
 fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// A header that a fault names; one that cannot be sent is left out.
+fn set(answer: &mut Response, name: header::HeaderName, value: &str) {
+    match HeaderValue::from_str(value) {
+        Ok(value) => {
+            answer.headers_mut().insert(name, value);
+        }
+        Err(error) => tracing::warn!(%name, %error, "the fault names no header value"),
+    }
 }
 
 fn noted(mut answer: Response, fault: &str) -> Response {
@@ -137,6 +180,29 @@ fn cut(answer: Response, bytes: usize, breaking: bool) -> Response {
         Err::<Bytes, _>(axum::Error::new(error))
     });
     Response::from_parts(parts, Body::from_stream(pieces.chain(broken)))
+}
+
+/// A size and as many zeroes, the same few again and again.
+fn zeroes(bytes: u32) -> Body {
+    const PIECE: u32 = 64 * 1024;
+    static ZEROES: [u8; PIECE as usize] = [0; PIECE as usize];
+    let size = Bytes::copy_from_slice(&bytes.to_le_bytes());
+    let pieces = stream::unfold(bytes, |left| async move {
+        let piece = left.min(PIECE);
+        (piece > 0).then(|| (Bytes::from_static(&ZEROES[..piece as usize]), left - piece))
+    });
+    Body::from_stream(stream::once(async { size }).chain(pieces).map(Ok::<_, axum::Error>))
+}
+
+/// An export's body comes a frame at a time: the first of them, then a size that
+/// is none.
+fn badly_sized(answer: Response, announced: i32, frames: usize) -> Response {
+    let mut bad = announced.to_le_bytes().to_vec();
+    bad.extend_from_slice(&[0; 64]);
+    let (mut parts, body) = answer.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let bad = stream::once(async { Ok(Bytes::from(bad)) });
+    Response::from_parts(parts, Body::from_stream(body.into_data_stream().take(frames).chain(bad)))
 }
 
 fn dripping(answer: Response, bytes: usize, millis: u64) -> Response {

@@ -2,7 +2,9 @@
 
 mod callbacks;
 mod faults;
+mod lists;
 mod partner;
+mod silence;
 
 use std::collections::BTreeMap;
 
