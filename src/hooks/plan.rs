@@ -72,6 +72,16 @@ impl Step {
         matches!(self, Step::Register(_) | Step::Unregister(_) | Step::Forget(_))
     }
 
+    /// Whether Cegid may hold a registration afterwards that nobody knows the id of: an earlier call for it was not
+    /// answered, or was answered without an id. Its callbacks come twice and do no harm.
+    pub fn may_leave_orphan(&self) -> bool {
+        match self {
+            Step::Register(registration) => registration.unanswered_at.is_some(),
+            Step::Forget(hook) => hook.unanswered_at.is_some() || hook.hook_id.as_deref() == Some(""),
+            Step::Keep(_) | Step::Refused(_) | Step::Unregister(_) | Step::Afterwards(_) => false,
+        }
+    }
+
     /// Tells the due steps of a plan apart, also from one plan to the next.
     pub fn key(&self) -> (String, Option<i64>) {
         let row = match self {

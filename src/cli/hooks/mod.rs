@@ -259,8 +259,8 @@ async fn pass(registrar: &Registrar, ended: &mut Ended, only: &impl Fn(&Step) ->
             }
             Progress::Done(step) => {
                 println!("  {step}");
-                if matches!(&step, Step::Register(asked) if asked.unanswered_at.is_some()) {
-                    println!("    an earlier call for it was not answered: an orphan of it may exist at Cegid");
+                if step.may_leave_orphan() {
+                    println!("    an orphan of it may exist at Cegid, whose id is not known; it does no harm");
                 }
             }
             Progress::Refused(step, says) => {

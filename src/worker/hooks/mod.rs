@@ -9,13 +9,19 @@ mod repair;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 pub use registrar::{Progress, Registrar};
 
 use super::Context;
-use crate::{cegid::Stage, domain::TenantId, hooks::Wanted, intake::hook_urls, settings::Settings};
+use crate::{
+    cegid::Stage,
+    domain::TenantId,
+    hooks::{self, Wanted, Wish},
+    intake::hook_urls,
+    settings::Settings,
+};
 
 /// Between two looks at the register.
 const LOOK: Duration = Duration::from_secs(300);
@@ -46,8 +52,12 @@ pub(super) async fn run(context: Arc<Context>) {
         holder: Uuid::nil(),
         stop: context.stop.clone(),
     };
+    let mut said = false;
     while !context.stop.asked() {
         let looked = async {
+            if !std::mem::replace(&mut said, true) {
+                say_what_is_withdrawn(&context).await?;
+            }
             repair::if_silent(&context, &registrar.wanted).await?;
             converge(&context, &registrar).await
         };
@@ -59,6 +69,19 @@ pub(super) async fn run(context: Arc<Context>) {
             Err(error) => context.after_failure("looking after the hooks", &error).await,
         }
     }
+}
+
+/// Nobody should have to guess why nothing comes.
+async fn say_what_is_withdrawn(context: &Context) -> sqlx::Result<()> {
+    let Wish { withdrawn_at, withdrawn_events } = hooks::wish(context.database(), &context.tenant).await?;
+    if withdrawn_at.is_some() || !withdrawn_events.is_empty() {
+        let events = if withdrawn_at.is_some() { "all".to_owned() } else { withdrawn_events.join(", ") };
+        warn!(
+            tenant = %context.tenant, events,
+            "hooks were unregistered by hand and are not registered: `cegid-indexer hooks apply` brings them back"
+        );
+    }
+    Ok(())
 }
 
 /// Takes steps until none is due.

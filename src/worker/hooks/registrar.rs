@@ -103,17 +103,34 @@ impl Registrar {
         match &step {
             Step::Register(asked) => {
                 let result = self.register(asked).await?;
-                Ok(progress(step, result))
+                Ok(self.ended(step, result))
             }
             Step::Unregister(hook) => {
                 let result = self.unregister(hook).await?;
-                Ok(progress(step, result))
+                Ok(self.ended(step, result))
             }
             Step::Forget(hook) => {
-                self.forget(hook).await?;
-                Ok(Progress::Done(step))
+                hooks::forget(&self.database, hook.id).await?;
+                Ok(self.ended(step, Ok(())))
             }
             Step::Keep(_) | Step::Refused(_) | Step::Afterwards(_) => Ok(Progress::Nothing),
+        }
+    }
+
+    fn ended(&self, step: Step, result: Result<(), CallError>) -> Progress {
+        match result {
+            Ok(()) => {
+                if step.may_leave_orphan() {
+                    warn!(
+                        tenant = %self.tenant, event = step.event(),
+                        "an orphan of this hook may exist at Cegid, whose id is not known: an earlier call for it was \
+                         not answered, or without an id; its callbacks come twice and do no harm"
+                    );
+                }
+                Progress::Done(step)
+            }
+            Err(error) if refuses(&error) => Progress::Refused(step, error.to_string()),
+            Err(error) => Progress::Failed(step, error),
         }
     }
 
@@ -125,13 +142,6 @@ impl Registrar {
             Ok(hook_id) => {
                 self.written(Answer::Registered(row, asked, hook_id)).await?;
                 info!(%tenant, event, "hook registered");
-                if let Some(since) = asked.unanswered_at {
-                    warn!(
-                        %tenant, event, %since,
-                        "an earlier call for this hook was not answered: an orphan of it may exist at Cegid, whose \
-                         callbacks come twice and do no harm"
-                    );
-                }
             }
             Err(error) if refuses(error) => {
                 let says = error.to_string();
@@ -163,18 +173,6 @@ impl Registrar {
             Err(_) => {}
         }
         Ok(answer.map(drop))
-    }
-
-    async fn forget(&self, hook: &Hook) -> sqlx::Result<()> {
-        hooks::forget(&self.database, hook.id).await?;
-        let nameless = hook.hook_id.as_deref() == Some("");
-        if nameless || hook.unanswered_at.is_some() {
-            warn!(
-                tenant = %self.tenant, event = hook.event,
-                "an orphan of this hook may exist at Cegid, which named no id to delete it by; its callbacks do no harm"
-            );
-        }
-        Ok(())
     }
 
     /// Writes what Cegid answered until it is written: an id that is forgotten would be registered once more.
@@ -213,14 +211,6 @@ async fn bounded<T>(call: impl Future<Output = Result<T, CallError>>) -> Result<
     match tokio::time::timeout(CALL, call).await {
         Ok(answer) => answer,
         Err(_) => Err(CallError::new(Stage::Webhooks, Class::Transient, "no answer in time")),
-    }
-}
-
-fn progress(step: Step, result: Result<(), CallError>) -> Progress {
-    match result {
-        Ok(()) => Progress::Done(step),
-        Err(error) if refuses(&error) => Progress::Refused(step, error.to_string()),
-        Err(error) => Progress::Failed(step, error),
     }
 }
 
