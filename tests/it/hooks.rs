@@ -8,12 +8,11 @@ use std::{
 
 use cegid_indexer::{
     app::App,
-    hooks::{self, Hook, State},
+    hooks::{self, Hook, Registration, State},
     lifecycle::Stop,
     settings::Settings,
 };
 use cegid_simulator::{Endpoint, Fault, FaultKind, Simulator};
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 
 use crate::harness::{CLIENT_ID, Plan, SECRET, World, free_port, tenant};
 
@@ -298,76 +297,32 @@ async fn ten_replicas_that_start_together_register_every_event_once() {
     world.leave().await;
 }
 
-/// As a sweep counts them.
-async fn count_gaps(world: &World, hour: DateTime<Utc>, count: i64) {
-    let hour = hour.duration_trunc(TimeDelta::hours(1)).unwrap();
-    let insert = "insert into gap_count (tenant, kind, hour, count) values ('acme', 'vacancy', $1, $2)
-                  on conflict on constraint gap_count_pkey do update set count = gap_count.count + excluded.count";
-    sqlx::query(insert).bind(hour).bind(count).execute(world.database.pool()).await.unwrap();
-}
-
-/// Everything is registered, after so many calls since the start.
-async fn registered_again(world: &World, calls: usize) -> bool {
-    posts(world) == calls && world.registered().await
-}
-
-/// Lets so much time go by that the register was looked at several times.
-async fn looked_at(world: &World) {
-    world.pass(Duration::from_secs(900)).await;
-}
-
+/// An answer whose claim had run out, so that another has registered the event meanwhile.
 #[tokio::test]
-async fn hooks_that_are_lost_silently_are_registered_again_once_a_day_when_sweeps_find_gaps() {
-    let world = World::start(Plan::sized(5, 2)).await;
+async fn a_registration_that_is_one_too_many_is_deleted_again_and_never_the_one_that_is_kept() {
+    let mut world = World::start(Plan::sized(2, 2)).await;
     world.settle().await;
-    assert_eq!(world.simulator.forget_hooks(), 8);
-    // Silence alone says nothing; nor do two gaps, nor those of before.
-    world.turn(HOUR * 2);
-    count_gaps(&world, world.clock.now() - HOUR * 3, 10).await;
-    count_gaps(&world, world.clock.now(), 2).await;
-    looked_at(&world).await;
-    assert_eq!((posts(&world), deletes(&world)), (8, 0));
-    // A ping is not heard of as an event is.
-    let ping = cegid_simulator::RawCallback {
-        url: format!("{}/api/talentsoft/v1/acme/pingevents", world.public),
-        ..Default::default()
+    world.stop_service().await;
+    let kept = register(&world).await.remove(0);
+    let asked = Registration {
+        event: kept.event.clone(),
+        callback_url: kept.callback_url.clone(),
+        ping_url: kept.ping_url.clone(),
+        unanswered_at: None,
     };
-    assert!(world.simulator.send_raw(&ping).await.accepted());
-    count_gaps(&world, world.clock.now(), 1).await;
-    world.until("hooks are registered again", async |world: &World| registered_again(world, 16).await).await;
-    // Those that Cegid lost are deleted too, in case it has not.
-    assert_eq!(deletes(&world), 8);
+    let late = async |hook_id: &str| {
+        let row = (kept.id, &asked);
+        hooks::registered(&world.database, &tenant(), row, hook_id, world.clock.now()).await.unwrap();
+        register(&world).await.into_iter().filter(|hook| hook.state == State::Leaving).count()
+    };
+    assert_eq!(late(kept.hook_id.as_deref().unwrap()).await, 0, "the one that is kept would be deleted");
+    Stranger::at(&world.simulator).await.register(&kept.event).await;
+    let second = world.simulator.hooks().pop().unwrap().hook_id;
+    assert_eq!(late(&second).await, 1, "its id is forgotten");
+    world.start_service().await;
+    world.until("it is deleted", async |world: &World| register(world).await.len() == 8).await;
     assert_registered_once(&world).await;
-    let repaired = world.clock.now();
-
-    // This time Cegid holds them and sends nothing. Within a day nothing is done.
-    world.simulator.mute_hooks(true);
-    world.turn(HOUR * 3);
-    count_gaps(&world, world.clock.now(), 10).await;
-    looked_at(&world).await;
-    assert_eq!((posts(&world), deletes(&world)), (16, 8));
-    world.turn(HOUR * 20);
-    world.until("hooks are registered again", async |world: &World| registered_again(world, 24).await).await;
-    assert!(world.clock.now() - repaired >= TimeDelta::hours(24), "after {}", world.clock.now() - repaired);
-    assert_eq!(deletes(&world), 16);
-    assert_registered_once(&world).await;
-    world.simulator.mute_hooks(false);
-    world.end().await;
-}
-
-#[tokio::test]
-async fn hooks_are_not_suspected_while_something_is_heard() {
-    let world = World::start(Plan::sized(5, 2)).await;
-    world.settle().await;
-    let key = world.simulator.truth()[0].key.clone();
-    for _ in 0..3 {
-        world.turn(Duration::from_secs(3000));
-        world.simulator.edit_vacancy(&key).unwrap();
-        assert!(world.simulator.flush().await.iter().all(|sent| sent.accepted()));
-        count_gaps(&world, world.clock.now() + HOUR, 10).await;
-    }
-    looked_at(&world).await;
-    assert_eq!((posts(&world), deletes(&world)), (8, 0));
+    assert_eq!((posts(&world), deletes(&world)), (9, 1));
     world.end().await;
 }
 

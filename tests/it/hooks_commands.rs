@@ -153,6 +153,24 @@ async fn a_command_waits_for_the_step_of_the_service_and_both_register_once() {
 }
 
 #[tokio::test]
+async fn what_a_command_cannot_unregister_while_cegid_is_away_the_service_unregisters() {
+    let world = World::start(plan()).await;
+    world.simulator.follow_system_time();
+    hooks(&world, &["apply"]).await;
+    world.simulator.set_down(Down::Unavailable, None);
+    let (code, text) = hooks(&world, &["unregister", "--tenant", "acme"]).await;
+    assert_eq!((code, world.simulator.hooks().len()), (Some(69), 8), "{text}");
+    assert!(register(&world).await.iter().all(|hook| hook.state == State::Leaving), "what is to go is forgotten");
+    world.simulator.set_down(Down::No, None);
+    let service = Service::start(&world.environment());
+    world.until_by_itself("nothing is left", async |world: &World| register(world).await.is_empty()).await;
+    assert!(world.simulator.hooks().is_empty());
+    assert_eq!(posts(&world), 8);
+    drop(service);
+    world.leave().await;
+}
+
+#[tokio::test]
 async fn commands_say_by_their_exit_code_what_is_in_the_way() {
     let world = World::start(plan()).await;
     world.simulator.follow_system_time();

@@ -7,6 +7,7 @@ mod crashes;
 mod harness;
 mod hooks;
 mod hooks_commands;
+mod hooks_repair;
 mod leases;
 mod main_loop;
 mod operations;
