@@ -18,7 +18,8 @@
 //!    `worker/settlement.rs`.
 //! 8. [`outbox`]: what is to be told to Cegid, sent and sent again by `worker/report.rs`.
 //!
-//! Beside this way: [`hooks`] is the register of our webhooks; [`sweeps`] holds how far each walk over an export is
+//! Beside this way: [`hooks`] is the register of our webhooks, which `worker/hooks/` keeps as the settings want
+//! it; [`sweeps`] holds how far each walk over an export is
 //! (`worker/sweep/` has the four of them), and [`gaps`] what they found that no callback announced; [`erasure`] is an
 //! operator's removal, [`retention`] forgets what is old, [`purge`] deletes what is held of a tenant that has gone,
 //! [`ledger`] adds everything up, [`ops`] shows it all, and [`domain`] has the words.

@@ -70,6 +70,15 @@ pub struct Listed {
     pub outcome: &'static str,
 }
 
+/// Labels of a tenant's hooks.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Hooks {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `registered` or `refused`.
+    pub outcome: &'static str,
+}
+
 /// Labels of a call to Cegid.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Call {
@@ -126,6 +135,7 @@ pub struct Metrics {
     pub removals_held: Family<OfKind, Gauge>,
     pub leases: Gauge<i64, AtomicI64>,
     pub settings_reload_failed: Gauge<i64, AtomicI64>,
+    pub hooks: Family<Hooks, Gauge>,
 }
 
 fn latency() -> Histogram {
@@ -163,6 +173,7 @@ impl Default for Metrics {
             removals_held: Family::default(),
             leases: Gauge::default(),
             settings_reload_failed: Gauge::default(),
+            hooks: Family::default(),
         };
         let build = Family::<Build, Gauge>::default();
         build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
@@ -230,6 +241,7 @@ impl Default for Metrics {
             "Removals by absence that wait for an operator's confirmation",
             metrics.removals_held.clone(),
         );
+        registry.register("hooks", "Events that are registered at Cegid, or that it refuses", metrics.hooks.clone());
         registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());
         registry.register(
             "settings_reload_failed",

@@ -1,9 +1,10 @@
 //! Registering and unregistering webhooks: one event per call.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Call, CallError, Client, Stage};
+use super::{Call, CallError, Class, Client, Stage};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -13,22 +14,41 @@ struct Registration<'a> {
     ping_url: &'a str,
 }
 
-/// `{"hookId": …}` as documented, or `{"data": {"hookId": …}}` as production answers.
-#[derive(Deserialize)]
+/// `{"hookId": …}` as documented, or `{"code": 200, "status": "success", "data": {"hookId": …}}` as production answers.
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
     hook_id: Option<Value>,
-    data: Option<Box<Answer>>,
+    code: Option<Value>,
+    status: Option<Value>,
+    data: Option<Value>,
 }
 
 impl Answer {
+    /// An answer with 2xx. One without a body is taken at its word; a page, or an error with 200, says nothing about hooks.
+    fn read(body: &Bytes) -> Result<Answer, CallError> {
+        let unexpected = |says| Err(CallError::new(Stage::Webhooks, Class::Unexpected, says));
+        if body.trim_ascii_start().starts_with(b"<") {
+            return unexpected("a page was answered instead of an answer about hooks");
+        }
+        let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
+        let failed = answer.code.as_ref().and_then(Value::as_u64).is_some_and(|code| code >= 400)
+            || answer.status.as_ref().and_then(Value::as_str).is_some_and(|status| status == "error");
+        if failed { unexpected("an error was answered with a status of success") } else { Ok(answer) }
+    }
+
     fn hook_id(self) -> Option<String> {
         match self.hook_id {
-            Some(Value::String(id)) if !id.is_empty() => Some(id),
+            Some(Value::String(id)) => Some(id).filter(|id| is_usable(id)),
             Some(Value::Number(id)) => Some(id.to_string()),
-            _ => self.data.and_then(|data| data.hook_id()),
+            _ => serde_json::from_value::<Answer>(self.data?).ok()?.hook_id(),
         }
     }
+}
+
+/// Whether the id can be kept, and be the last segment of a path.
+fn is_usable(id: &str) -> bool {
+    !matches!(id, "" | "." | "..") && !id.chars().any(char::is_control)
 }
 
 impl Client {
@@ -41,23 +61,27 @@ impl Client {
         let registration = Registration { event, callback_url, ping_url };
         let answer = self.send(Stage::Webhooks, Call::Short, |http| http.post(url.clone()).json(&registration)).await?;
         let body = self.body(Stage::Webhooks, answer).await?;
-        // Any 2xx has registered it: asking again for want of an id would register it twice.
-        Ok(serde_json::from_slice::<Answer>(&body).ok().and_then(Answer::hook_id).unwrap_or_default())
+        // Asking again for want of an id would register it twice.
+        Ok(Answer::read(&body)?.hook_id().unwrap_or_default())
     }
 
-    /// Unregisters a webhook by the id that registering it gave.
+    /// Deletes a webhook; false when Cegid has none of this id any more.
     ///
     /// # Errors
-    /// 404 when Cegid knows no such hook; otherwise as for every call.
-    pub async fn delete_hook(&self, hook_id: &str) -> Result<(), CallError> {
+    /// The class says whether the call was refused or Cegid is away.
+    pub async fn delete_hook(&self, hook_id: &str) -> Result<bool, CallError> {
         let mut url = self.url(&self.tenant.paths.webhooks);
-        // The id is opaque: as one step of the path, whatever is in it. Addresses of http have steps.
-        if let Ok(mut steps) = url.path_segments_mut() {
-            steps.pop_if_empty().push(hook_id);
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push(hook_id);
         }
-        let answer = self.send(Stage::Webhooks, Call::Short, |http| http.delete(url.clone())).await?;
-        self.body(Stage::Webhooks, answer).await?;
-        Ok(())
+        match self.send(Stage::Webhooks, Call::Short, |http| http.delete(url.clone())).await {
+            Ok(answer) => {
+                let body = self.body(Stage::Webhooks, answer).await?;
+                Answer::read(&body).map(|_| true)
+            }
+            Err(error) if error.stage == Stage::Webhooks && matches!(error.status, Some(404 | 410)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -65,12 +89,26 @@ impl Client {
 mod tests {
     use super::*;
 
+    fn read(text: &'static str) -> Result<Answer, CallError> {
+        Answer::read(&Bytes::from_static(text.as_bytes()))
+    }
+
     #[test]
     fn both_answers_hold_the_id() {
-        let id = |text: &str| serde_json::from_str::<Answer>(text).unwrap().hook_id();
+        let id = |text| read(text).unwrap().hook_id();
         assert_eq!(id(r#"{"hookId":"zwx"}"#).as_deref(), Some("zwx"));
         assert_eq!(id(r#"{"code":200,"status":"success","data":{"hookId":17}}"#).as_deref(), Some("17"));
         assert_eq!(id(r#"{"data":{}}"#), None);
+        assert_eq!(id(r#"{"code":200,"status":"success","data":null}"#), None);
         assert_eq!(id(r#"{"hookId":""}"#), None);
+        assert_eq!(id(r#"{"hookId":".."}"#), None);
+        assert_eq!(id(""), None);
+    }
+
+    #[test]
+    fn a_page_or_an_error_with_200_has_registered_nothing() {
+        for text in ["\r\n<!DOCTYPE html>", r#"{"code":500,"message":"x"}"#, r#"{"status":"error"}"#] {
+            assert_eq!(read(text).err().map(|error| error.class), Some(Class::Unexpected), "{text}");
+        }
     }
 }

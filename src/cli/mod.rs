@@ -3,6 +3,7 @@
 #[cfg(feature = "demo")]
 mod demo;
 mod erase;
+mod hooks;
 mod serve;
 mod sweeps;
 mod tenants;
@@ -55,6 +56,9 @@ enum Command {
     Erase(erase::Erase),
     /// Show tenants, pause and resume their work, or disconnect them
     Tenant(tenants::Tenant),
+    /// Show the hooks at Cegid, register or unregister them by hand
+    #[command(subcommand)]
+    Hooks(hooks::Hooks),
     /// Show the whole service at work on this machine, against a simulated tenant, and prove it
     #[cfg(feature = "demo")]
     Demo(demo::Demo),
@@ -71,6 +75,7 @@ pub fn run() -> ExitCode {
         Command::Sweeps(asked) => sweeps::sweeps(file, asked),
         Command::Erase(asked) => erase::erase(file, asked),
         Command::Tenant(asked) => tenants::tenant(file, asked),
+        Command::Hooks(command) => hooks::hooks(file, command),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo),
     }

@@ -10,6 +10,7 @@
 
 mod append;
 mod forget;
+mod heard;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use forget::forget;
+pub use heard::heard_since;
 
 use crate::{
     arrivals::Arrivals,

@@ -8,10 +8,10 @@ use crate::{
     clock::Clock,
     database::Database,
     domain::Kind,
-    gaps,
+    gaps, hooks,
     index::{attachments, documents},
     lifecycle::Stop,
-    metrics::{Metrics, OfKind, OfTenant},
+    metrics::{Hooks, Metrics, OfKind, OfTenant},
     outbox, subjects, sweeps,
 };
 
@@ -74,6 +74,11 @@ async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Re
     for load in &loads {
         labels(&load.tenant, &load.kind)
             .map(|labels| metrics.load_remaining.get_or_create(&labels).set(load.remaining));
+    }
+    for (tenant, registered, refused) in hooks::counts(database).await? {
+        for (outcome, count) in [("registered", registered), ("refused", refused)] {
+            metrics.hooks.get_or_create(&Hooks { tenant: tenant.clone(), outcome }).set(count);
+        }
     }
     Ok(())
 }

@@ -201,6 +201,8 @@ pub struct Tenant {
     pub scope: String,
     pub hook_scope: String,
     pub events: Vec<String>,
+    #[serde(with = "humantime_serde")]
+    pub callback_interval: Duration,
     pub live_statuses: Vec<String>,
     pub report_type_case: ReportTypeCase,
     pub candidate_report_id: CandidateReportId,
@@ -390,6 +392,7 @@ impl Settings {
                 &key("attachment_limit"),
                 "must be at least 1, and not larger than export.kept_limit",
             );
+            rule(!tenant.callback_interval.is_zero(), &key("callback_interval"), "must not be zero");
             rule(!tenant.load_window.is_zero(), &key("load_window"), "must not be zero");
             let minute = Duration::from_secs(60);
             for (member, interval) in [

@@ -90,7 +90,7 @@ impl Farewell {
         while let Some(hook) = left.pop_front() {
             match hook.hook_id.as_deref().filter(|id| !id.is_empty()) {
                 Some(id) if !unregister(&client, &pace, id).await => left.push_back(hook),
-                _ => hooks::forget(database, tenant, &hook.event).await?,
+                _ => hooks::forget(database, hook.id).await?,
             }
         }
         tenants::unhooked(database, tenant, self.now()).await?;
@@ -112,8 +112,7 @@ impl Farewell {
 async fn unregister(client: &Client, pace: &Pace, id: &str) -> bool {
     pace.ready(Stage::Webhooks).await;
     match client.delete_hook(id).await {
-        Ok(()) => pace.succeeded(Stage::Webhooks),
-        Err(error) if matches!(error.status, Some(404 | 410)) => pace.succeeded(Stage::Webhooks),
+        Ok(_) => pace.succeeded(Stage::Webhooks),
         Err(error) => {
             // What Cegid does not understand is not asked again any faster.
             let class = if error.class == Class::Query { Class::Unexpected } else { error.class };

@@ -8,7 +8,7 @@
 
 mod attachments;
 mod farewell;
-mod hooks;
+pub mod hooks;
 mod linger;
 mod orders;
 mod pace;

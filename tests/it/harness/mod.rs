@@ -280,7 +280,9 @@ impl World {
 
     /// Whether every wanted event is registered, or refused: a callback without a hook is heard by nobody.
     pub async fn registered(&self) -> bool {
-        let hooks = sqlx::query_scalar("select count(*) from hook").fetch_one(self.database.pool()).await;
+        let hooks = sqlx::query_scalar("select count(*) from hook where state in ('registered', 'refused')")
+            .fetch_one(self.database.pool())
+            .await;
         hooks.unwrap_or(0_i64) == EVENTS
     }
 
