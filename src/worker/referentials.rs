@@ -132,7 +132,7 @@ where
         };
         context.pace.failed(Stage::Referentials, &error);
         unexpected += u32::from(error.class == Class::Unexpected);
-        if error.class == Class::Query || unexpected == UNEXPECTED {
+        if matches!(error.class, Class::Query | Class::Forbidden) || unexpected == UNEXPECTED {
             return Some(Err(error));
         }
     }
