@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cegid_indexer::{domain::Kind, index::documents};
+use cegid_simulator::{Endpoint, Fault, FaultKind, Simulator};
 use chrono::TimeDelta;
 
 use super::{Town, id};
@@ -92,6 +93,32 @@ async fn a_replica_that_joins_is_given_tenants_and_one_that_ends_leaves_its_own(
         sqlx::query_scalar("select count(*) from replica").fetch_one(town.database.pool()).await.unwrap();
     assert_eq!(replicas, 2, "the one that ended has said so");
     town.until_quiet().await;
+    town.assert_sparing().await;
+    town.end().await;
+}
+
+#[tokio::test]
+async fn a_tenant_whose_call_does_not_end_is_given_up_all_the_same() {
+    let mut town = Town::new(&[("a", 4), ("b", 4)]).await;
+    town.start_replica().await;
+    town.until_quiet().await;
+    for (tenant, simulator) in &town.simulators {
+        simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Hold).times(1));
+        simulator.edit_vacancy(&town.a_vacancy(tenant)).unwrap();
+        assert!(simulator.flush().await.iter().all(|sent| sent.accepted()));
+    }
+    town.until("both are waiting for an answer", async |town: &Town| {
+        town.simulators.values().all(|simulator| simulator.held() == 1)
+    })
+    .await;
+    town.start_replica().await;
+    town.until("one is given up", async |town: &Town| town.shares().await == [1, 1]).await;
+    town.simulators.values().for_each(Simulator::release_held);
+    town.until_quiet().await;
+    for (tenant, simulator) in &town.simulators {
+        let key = town.a_vacancy(tenant);
+        assert_eq!(title(&town, tenant, &key).await, simulator.truth_of("vacancy", &key).unwrap().title);
+    }
     town.assert_sparing().await;
     town.end().await;
 }
