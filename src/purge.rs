@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Every table with a column `tenant`, in the order in which they are emptied: first what could raise something else.
 /// `tenant_lease` is emptied by the end of the work, and `tenant_state` holds that the tenant has gone.
-pub const TABLES: [&str; 11] = [
+pub const TABLES: &[&str] = &[
     "hook",
     "delivery",
     "report_item",

@@ -128,7 +128,7 @@ impl Pace {
 
     /// Whether the stage may be called now, but for the rate.
     fn free(&self, lane: Lane) -> bool {
-        self.paused(lane).is_none() && !self.orders.as_ref().is_some_and(|orders| orders.pause(lane))
+        self.paused(lane).is_none() && !self.orders.as_ref().is_some_and(|orders| orders.pauses(lane))
     }
 
     /// Waits while the stage is paused, by an operator or after a failure.
