@@ -38,9 +38,7 @@ impl Duty {
     /// Whether a worker that was begun for `other` does this as well.
     fn is(&self, other: &Duty) -> bool {
         match (self, other) {
-            (Duty::Work(settings, tenant), Duty::Work(others, other)) => {
-                tenant == other && settings.worker == others.worker && settings.export == others.export
-            }
+            (Duty::Work(settings, tenant), Duty::Work(others, other)) => tenant == other && settings.works_like(others),
             (Duty::Leave(tenant, state), Duty::Leave(other, others)) => {
                 tenant == other && state.purge_after == others.purge_after
             }
