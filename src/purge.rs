@@ -1,7 +1,7 @@
 //! Deletes everything that is held of a tenant that has gone; writes nothing else.
 //!
-//! It works across tables by one rule, the tenant's name. What is deleted comes back only by a callback, and a tenant is
-//! purged only while its callbacks are refused and its lease is held, so nobody else writes.
+//! It works across tables by one rule, the tenant's name. What is deleted comes back only by a callback, and a tenant
+//! is purged only while its callbacks are refused and its lease is held, so nobody else writes.
 
 use std::time::Duration;
 

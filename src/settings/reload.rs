@@ -1,9 +1,9 @@
 //! Reading the settings again while the service runs.
 //!
-//! Wanted: a new tenant or a rotated secret counts within seconds; a half-written file changes nothing; what is wrong is
-//! said once and the last good settings stay. Files are looked at rather than watched: a mounted secret is replaced by
-//! turning a link, which watchers miss. A file that has changed is read again once two looks in a row have found the
-//! same; SIGHUP reads at once.
+//! Wanted: a new tenant or a rotated secret counts within seconds; a half-written file changes nothing; what is wrong
+//! is said once and the last good settings stay. Files are looked at rather than watched: a mounted secret is
+//! replaced by turning a link, which watchers miss. A file that has changed is read again once two looks in a row
+//! have found the same; SIGHUP reads at once.
 
 use std::{
     collections::HashMap,
@@ -89,7 +89,7 @@ impl Settings {
         kept.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
     }
 
-    /// Whether a worker that was begun with `other` does the same: what every tenant's worker reads, but for its tenant.
+    /// Whether a worker that was begun with `other` does the same: all that a worker reads but its tenant's section.
     pub fn works_like(&self, other: &Settings) -> bool {
         self.worker == other.worker && self.export == other.export
     }
@@ -200,8 +200,8 @@ impl Reloader {
         if !removed.is_empty() {
             warn!(
                 tenants = removed,
-                "taken out of the settings without being disconnected, their hooks stay registered at Cegid, and what is \
-                 held of them stays: see cegid-indexer tenant disconnect"
+                "taken out of the settings: unless they were disconnected, their hooks stay registered at Cegid, and \
+                 what is held of them stays; see cegid-indexer tenant disconnect"
             );
         }
         self.live.send_replace(Arc::new(settings));

@@ -1,10 +1,10 @@
 //! One worker per tenant joins the stages; it runs on the replica that holds the tenant's lease.
 //!
-//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `hooks`, `load` (one per kind), `referentials` and
-//! `auth`. Each is a loop that ends when the worker drains; `farewell` takes their place when the tenant was
-//! disconnected. A stage that panics takes the tenant's others with it and the worker begins again; other tenants do not
-//! notice. When the lease is lost everything under way is dropped: its writes would be refused by the fence. Which
-//! tenants are worked, and when, is the business of [`crate::fleet`].
+//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `hooks`, `load` (one per kind),
+//! `referentials` and `auth`. Each is a loop that ends when the worker drains; `farewell` takes their place when the
+//! tenant was disconnected. A stage that panics takes the tenant's others with it and the worker begins again; other
+//! tenants do not notice. When the lease is lost everything under way is dropped: its writes would be refused by the
+//! fence. Which tenants are worked, and when, is the business of [`crate::fleet`].
 
 mod auth;
 mod farewell;
