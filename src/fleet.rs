@@ -4,10 +4,10 @@
 //! again within two leases; a tenant that is added, changed, disconnected or taken out of the settings is so without a
 //! restart, and the others' workers do not notice; few statements however many tenants there are.
 //!
-//! The fleet looks several times in a lease: it renews what it holds, announces the replica and learns its share, reads
-//! the states, ends the workers that are no longer wanted or one too many, and takes what is free up to its share. A
-//! worker that ends gives its lease back, whatever it ended for: one that is begun again takes a new one, so that a lease
-//! is never older than the token of Cegid's that is used under it.
+//! The fleet looks several times in a lease: it renews what it holds, announces the replica and learns its share,
+//! reads the states, ends the workers that are no longer wanted or one too many, and takes what is free up to its
+//! share. A worker that ends gives its lease back, whatever it ended for: one that is begun again takes a new one, so
+//! that a lease is never older than the token of Cegid's that is used under it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,9 +38,7 @@ impl Duty {
     /// Whether a worker that was begun for `other` does this as well.
     fn is(&self, other: &Duty) -> bool {
         match (self, other) {
-            (Duty::Work(settings, tenant), Duty::Work(others, other)) => {
-                tenant == other && settings.worker == others.worker && settings.export == others.export
-            }
+            (Duty::Work(settings, tenant), Duty::Work(others, other)) => tenant == other && settings.works_like(others),
             (Duty::Leave(tenant, state), Duty::Leave(other, others)) => {
                 tenant == other && state.purge_after == others.purge_after
             }

@@ -1,7 +1,7 @@
 //! Deletes everything that is held of a tenant that has gone; writes nothing else.
 //!
-//! It works across tables by one rule, the tenant's name. What is deleted comes back only by a callback, and a tenant is
-//! purged only while its callbacks are refused and its lease is held, so nobody else writes.
+//! It works across tables by one rule, the tenant's name. What is deleted comes back only by a callback, and a tenant
+//! is purged only while its callbacks are refused and its lease is held, so nobody else writes.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Every table with a column `tenant`, in the order in which they are emptied: first what could raise something else.
 /// `tenant_lease` is emptied by the end of the work, and `tenant_state` holds that the tenant has gone.
-pub const TABLES: [&str; 14] = [
+pub const TABLES: &[&str] = &[
     "hook",
     "hook_tenant",
     "delivery",

@@ -15,8 +15,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// How many of these tenants are this replica's: the shares of all add up, and differ by one at most. The one more is
-    /// the elder's, so that a replica that joins moves as few tenants as can be.
+    /// How many of these tenants are this replica's: the shares of all add up, and differ by one at most. The one
+    /// more is the elder's, so that a replica that joins moves as few tenants as can be.
     pub fn share(self, tenants: usize) -> usize {
         let live = self.live.max(1);
         tenants / live + usize::from(self.before < tenants % live)

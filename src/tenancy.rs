@@ -5,8 +5,8 @@
 //! it works; one tenant's settling leaves connections to the others.
 //!
 //! A take-over raises the token. A settling transaction begins by locking the row for key share under its token
-//! ([`fence`]): renewal touches no key column and passes, a take-over passes over a row that is locked so and has to come
-//! again.
+//! ([`fence`]): renewal touches no key column and passes, a take-over passes over a row that is locked so and has to
+//! come again.
 
 use std::{
     collections::BTreeMap,

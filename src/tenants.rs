@@ -150,8 +150,8 @@ pub async fn resume(database: &Database, tenant: &TenantId, work: &[Work]) -> sq
     Ok(())
 }
 
-/// Ends the work for a tenant; everything of it is deleted after `purge_after`. One that is disconnected already gets the
-/// new date.
+/// Ends the work for a tenant; everything of it is deleted after `purge_after`. One that is disconnected already gets
+/// the new date.
 ///
 /// # Errors
 /// When the database cannot take it.

@@ -55,8 +55,8 @@ enum Command {
     Disconnect {
         /// Name of the tenant in the settings
         tenant: String,
-        /// How long everything is kept before it is deleted
-        #[arg(long, default_value = "7d", value_parser = duration)]
+        /// How long everything is kept before it is deleted, at least 1m
+        #[arg(long, default_value = "7d", value_parser = grace)]
         purge_after: Duration,
         /// It is meant
         #[arg(long)]
@@ -70,8 +70,16 @@ enum Stage {
     Report,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())
+/// By then every replica refuses the tenant's callbacks: one that is stored after the deletion would stay.
+const GRACE: Duration = Duration::from_secs(60);
+
+fn grace(text: &str) -> Result<Duration, String> {
+    let grace = humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if grace < GRACE {
+        Err("must be at least 1m: until then replicas may still take its callbacks".into())
+    } else {
+        Ok(grace)
+    }
 }
 
 fn work(stage: Option<Stage>) -> &'static [Work] {

@@ -1,14 +1,15 @@
 //! Reading the settings again while the service runs.
 //!
-//! Wanted: a new tenant or a rotated secret counts within seconds; a half-written file changes nothing; what is wrong is
-//! said once and the last good settings stay. Files are looked at rather than watched: a mounted secret is replaced by
-//! turning a link, which watchers miss. A file that has changed is read again once two looks in a row have found the
-//! same; SIGHUP reads at once.
+//! Wanted: a new tenant or a rotated secret counts within seconds; a half-written file changes nothing; what is wrong
+//! is said once and the last good settings stay. Files are looked at rather than watched: a mounted secret is
+//! replaced by turning a link, which watchers miss. A file that has changed is read again once two looks in a row
+//! have found the same; SIGHUP reads at once.
 
 use std::{
     collections::HashMap,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    mem,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -64,30 +65,33 @@ impl Source {
 impl Settings {
     /// Keeps from the `running` settings what counts from the next start only, and names what differs in it.
     ///
-    /// Taken while running: tenants, `[worker]` but for the lease, and `[export]` but for its connections.
+    /// Taken while running: tenants, and what [`Settings::works_like`] compares.
     fn keep_fixed(&mut self, running: &Settings) -> Vec<&'static str> {
-        let mut kept = Vec::new();
-        let mut keep = |same: bool, key: &'static str| {
-            if !same {
-                kept.push(key);
-            }
-        };
-        keep(self.public_url == running.public_url, "public_url");
-        keep(self.receive == running.receive, "receive");
-        keep(self.ops == running.ops, "ops");
-        keep(self.database == running.database, "database");
-        keep(self.retention == running.retention, "retention");
-        keep(self.log == running.log, "log");
-        keep(self.shutdown == running.shutdown, "shutdown");
-        keep(self.worker.lease == running.worker.lease, "worker.lease");
-        keep(self.export.connect_timeout == running.export.connect_timeout, "export.connect_timeout");
-        keep(self.export.read_timeout == running.export.read_timeout, "export.read_timeout");
-        let (tenants, mut worker, mut export) =
-            (std::mem::take(&mut self.tenants), self.worker.clone(), self.export.clone());
-        worker.lease = running.worker.lease;
-        (export.connect_timeout, export.read_timeout) = (running.export.connect_timeout, running.export.read_timeout);
+        // Every section is named, so that one that is added cannot be forgotten.
+        let Settings { public_url, receive, ops, database, worker, export, retention, log, shutdown, tenants: _ } =
+            running;
+        let kept = [
+            ("public_url", self.public_url == *public_url),
+            ("receive", self.receive == *receive),
+            ("ops", self.ops == *ops),
+            ("database", self.database == *database),
+            ("retention", self.retention == *retention),
+            ("log", self.log == *log),
+            ("shutdown", self.shutdown == *shutdown),
+            ("worker.lease", self.worker.lease == worker.lease),
+            ("export.connect_timeout", self.export.connect_timeout == export.connect_timeout),
+            ("export.read_timeout", self.export.read_timeout == export.read_timeout),
+        ];
+        self.worker.lease = worker.lease;
+        (self.export.connect_timeout, self.export.read_timeout) = (export.connect_timeout, export.read_timeout);
+        let (tenants, worker, export) = (mem::take(&mut self.tenants), self.worker.clone(), self.export.clone());
         *self = Settings { tenants, worker, export, ..running.clone() };
-        kept
+        kept.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+    }
+
+    /// Whether a worker that was begun with `other` does the same: all that a worker reads but its tenant's section.
+    pub fn works_like(&self, other: &Settings) -> bool {
+        self.worker == other.worker && self.export == other.export
     }
 }
 
@@ -196,8 +200,8 @@ impl Reloader {
         if !removed.is_empty() {
             warn!(
                 tenants = removed,
-                "taken out of the settings without being disconnected, their hooks stay registered at Cegid, and what is \
-                 held of them stays: see cegid-indexer tenant disconnect"
+                "taken out of the settings: unless they were disconnected, their hooks stay registered at Cegid, and \
+                 what is held of them stays; see cegid-indexer tenant disconnect"
             );
         }
         self.live.send_replace(Arc::new(settings));

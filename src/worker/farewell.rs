@@ -47,7 +47,7 @@ impl Farewell {
             let unhooked = tokio::select! {
                 unhooked = self.unhook(tenant) => unhooked,
                 () = self.shared.clock.sleep_until(purge_after) => {
-                    warn!(%tenant, "hooks of the disconnected tenant are still registered at Cegid: its callbacks are refused");
+                    warn!(%tenant, "hooks of the disconnected tenant stay registered at Cegid");
                     Ok(())
                 }
                 () = stop.draining() => return,

@@ -2,9 +2,10 @@
 //!
 //! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `sweep` (one loop per kind), `hooks`,
 //! `referentials`, `attachments`, and `standing`, which shows how Cegid stands to the tenant. Each is a loop that ends
-//! when the worker drains. A stage that panics takes the tenant's others with it and the worker begins again; other
-//! tenants do not notice. When the lease is lost everything under way is dropped: its writes would be refused by the
-//! fence. Which tenants are worked, and when, is the business of [`crate::fleet`].
+//! when the worker drains; `farewell` takes their place when the tenant was disconnected. A stage that panics takes
+//! the tenant's others with it and the worker begins again; other tenants do not notice. When the lease is lost
+//! everything under way is dropped: its writes would be refused by the fence. Which tenants are worked, and when, is
+//! the business of [`crate::fleet`].
 
 mod attachments;
 mod farewell;

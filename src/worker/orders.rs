@@ -25,7 +25,7 @@ impl Orders {
     }
 
     /// Whether the lane is paused. Hooks are never: a paused tenant still receives.
-    pub fn pause(&self, lane: Lane) -> bool {
+    pub fn pauses(&self, lane: Lane) -> bool {
         pauses(&self.states.borrow(), &self.tenant, lane)
     }
 

@@ -160,7 +160,7 @@ impl Pace {
 
     /// Whether an operator has paused the lane.
     fn ordered(&self, lane: Lane) -> bool {
-        self.orders.as_ref().is_some_and(|orders| orders.pause(lane))
+        self.orders.as_ref().is_some_and(|orders| orders.pauses(lane))
     }
 
     /// Waits while the lane is paused, by an operator or after a failure.

@@ -96,8 +96,9 @@ impl Town {
     /// Writes the settings anew: these tenants, each with more lines of its own.
     pub fn configure(&self, tenants: &[(&str, &str)]) {
         let mut text = String::from(
-            "[database]\nconnections = 3\n[log]\nlevel = \"warn\"\n[tenant_defaults]\nload_pause = \"1ms\"\n\
-             load_windows = 1\nreferentials = []\nevents = [\"vacancy_update\", \"vacancy_new\"]\n",
+            "[database]\nconnections = 3\n[log]\nlevel = \"warn\"\n[shutdown]\ndrain = \"2s\"\n\
+             [worker]\nbatch_subjects = 20\n[tenant_defaults]\nload_pause = \"1ms\"\nload_windows = 1\n\
+             referentials = []\nevents = [\"vacancy_update\", \"vacancy_new\"]\n",
         );
         for (name, own) in tenants {
             let simulator = &self.simulators[*name];

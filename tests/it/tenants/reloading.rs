@@ -164,16 +164,15 @@ async fn sighup_reads_the_settings_again_and_ends_nothing() {
         }
     };
     said("working the tenant").await;
-    let hangup = std::process::Command::new("kill").args(["-HUP", &service.id().to_string()]).status().unwrap();
-    assert!(hangup.success());
+    let process = rustix::process::Pid::from_child(&service);
+    rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
     said("asked to read the settings again").await;
     // It lives, and what counts from the next start only is said.
     let settings = std::fs::read_to_string(town.path("settings.toml")).unwrap();
     town.write("settings.toml", &settings.replace("connections = 3", "connections = 4"));
     said("count from the next start on").await;
     assert!(lines().contains("\"keys\":\"database\""), "{}", lines());
-    let end = std::process::Command::new("kill").args(["-TERM", &service.id().to_string()]).status().unwrap();
-    assert!(end.success());
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
     assert!(service.wait().unwrap().success(), "{}", lines());
     town.end().await;
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cegid_indexer::{domain::Kind, index::documents};
+use cegid_simulator::{Endpoint, Fault, FaultKind, Simulator};
 use chrono::TimeDelta;
 
 use super::{Town, id};
@@ -96,39 +97,78 @@ async fn a_replica_that_joins_is_given_tenants_and_one_that_ends_leaves_its_own(
     town.end().await;
 }
 
-/// Numbers of the reads that settled the tenant's vacancies since then, in order.
-async fn reads(town: &Town, tenant: &str, since: i64) -> Vec<i64> {
-    sqlx::query_scalar("select settled from subject where tenant = $1 and kind = 'vacancy' and settled > $2 order by 1")
+#[tokio::test]
+async fn a_tenant_whose_call_does_not_end_is_given_up_all_the_same() {
+    let mut town = Town::new(&[("a", 4), ("b", 4)]).await;
+    town.start_replica().await;
+    town.until_quiet().await;
+    for (tenant, simulator) in &town.simulators {
+        simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Hold).times(1));
+        simulator.edit_vacancy(&town.a_vacancy(tenant)).unwrap();
+        assert!(simulator.flush().await.iter().all(|sent| sent.accepted()));
+    }
+    town.until("both are waiting for an answer", async |town: &Town| {
+        town.simulators.values().all(|simulator| simulator.held() == 1)
+    })
+    .await;
+    town.start_replica().await;
+    town.until("one is given up", async |town: &Town| town.shares().await == [1, 1]).await;
+    town.simulators.values().for_each(Simulator::release_held);
+    town.until_quiet().await;
+    for (tenant, simulator) in &town.simulators {
+        let key = town.a_vacancy(tenant);
+        assert_eq!(title(&town, tenant, &key).await, simulator.truth_of("vacancy", &key).unwrap().title);
+    }
+    town.assert_sparing().await;
+    town.end().await;
+}
+
+/// The tenant's subjects that a read with a number in between has settled.
+async fn settled(town: &Town, tenant: &str, from: i64, to: i64) -> i64 {
+    sqlx::query_scalar("select count(*) from subject where tenant = $1 and settled > $2 and settled < $3")
         .bind(tenant)
-        .bind(since)
-        .fetch_all(town.database.pool())
+        .bind(from)
+        .bind(to)
+        .fetch_one(town.database.pool())
         .await
         .unwrap()
 }
 
 #[tokio::test]
 async fn a_tenant_with_ten_unsettled_subjects_does_not_wait_for_one_with_many() {
-    let mut town = Town::new(&[("large", 2000), ("small", 10)]).await;
+    let mut town = Town::new(&[("large", 3000), ("small", 10)]).await;
     town.start_replica().await;
     town.until_quiet().await;
-    town.drain(0).await;
-    // Everything is wanted again, the large tenant's first.
+    // Everything of the large tenant is wanted again; once that is under way, so is everything of the small one.
     let since: i64 =
         sqlx::query_scalar("select nextval('request_number')").fetch_one(town.database.pool()).await.unwrap();
     sqlx::query(
-        "update subject set wanted = $1, due_at = $2, waiting_since = $2 where kind = 'vacancy' and state <> 'removed'",
+        "update subject set wanted = $1, due_at = $2, waiting_since = $2 where tenant = 'large' and kind = 'vacancy'",
     )
     .bind(since)
-    .bind(town.clock.now() - TimeDelta::days(1))
+    .bind(town.clock.now())
     .execute(town.database.pool())
     .await
     .unwrap();
-    town.start_replica().await;
+    town.until("the large one's are being read", async |town: &Town| {
+        settled(town, "large", since, i64::MAX).await > 100
+    })
+    .await;
+    let simulator = &town.simulators["small"];
+    for row in simulator.truth().into_iter().filter(|row| row.kind == "vacancy" && row.live) {
+        simulator.edit_vacancy(&row.key).unwrap();
+    }
+    assert!(simulator.flush().await.iter().all(|sent| sent.accepted()));
     town.until_quiet().await;
-    let (large, small) = (reads(&town, "large", since).await, reads(&town, "small", since).await);
-    assert!(large.len() > 1000 && small.len() > 5, "{} and {}", large.len(), small.len());
-    let before = large.iter().filter(|read| *read < small.last().unwrap()).count();
-    // A call reads a hundred, and few are under way beside each other.
-    assert!(before <= 500, "{before} of the large tenant's {} were read before the small one's last", large.len());
+    let raised = town.count("select max(id) from delivery where tenant = $1", "small").await;
+    let done = town.count("select max(settled) from subject where tenant = $1", "small").await;
+    let meanwhile = settled(&town, "large", raised, done).await;
+    let left = settled(&town, "large", done, i64::MAX).await;
+    // Twenty in a call: it was ten calls of the other's at most, and there were many more to come.
+    assert!(
+        meanwhile <= 200,
+        "{meanwhile} of the large tenant's were read while the small one waited, {left} after it"
+    );
+    assert!(left > 500, "only {left} of the large tenant's were left: the small one had nothing to wait for");
     town.end().await;
 }

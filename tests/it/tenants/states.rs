@@ -92,6 +92,9 @@ async fn what_cannot_be_meant_is_refused_with_the_names_that_there_are() {
     let (code, says) = tenant(&town, &["disconnect", "a"]).await;
     assert_eq!(code, Some(64));
     assert!(says.contains("--yes"), "{says}");
+    let (code, says) = tenant(&town, &["disconnect", "a", "--purge-after", "30s", "--yes"]).await;
+    assert_eq!(code, Some(2));
+    assert!(says.contains("at least 1m"), "{says}");
     assert_eq!(tenants::states(&town.database).await.unwrap(), tenants::States::default());
     let (code, says) = tenant(&town, &["list"]).await;
     assert_eq!((code, says.matches("well").count()), (Some(0), 2), "{says}");
