@@ -106,8 +106,8 @@ impl Loader {
                 finished,
             };
             settled = progress.next_offset;
-            // A page that was cut must not be shorter than what it repeats, or the walk stands still.
-            let overlap = if whole { OVERLAP } else { OVERLAP.min((end - current.offset) / 2) };
+            // A page that was cut may be short: what the next one repeats must be less, or the walk stands still.
+            let overlap = if whole { OVERLAP } else { OVERLAP.min((end - current.offset) / 4) };
             if !current.page.broken.is_empty() {
                 warn!(
                     tenant = %self.context.tenant, kind = %self.kind, records = current.page.broken.len(),
