@@ -9,7 +9,7 @@ mod tenants;
 
 use std::collections::BTreeMap;
 
-use cegid_simulator::{Config, Simulator};
+use cegid_simulator::{Config, ReferentialItem, ReferentialManners, Simulator};
 use partner::Partner;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -156,6 +156,38 @@ async fn referentials_have_translations() {
         let answer = partner.get(&format!("/api/v1/referentials/{path}"), &[]).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
     }
+}
+
+#[tokio::test]
+async fn referentials_are_served_in_the_manner_that_is_asked_for() {
+    let (simulator, partner) = start(config()).await;
+    let item = |id: &str| ReferentialItem { id: id.into(), labels: [(1031, "Zeit".to_owned())].into() };
+    simulator.set_referential("times", Some(["a", "b", "c"].map(item).into()));
+    let ids = async || {
+        let list = partner.json("/api/v1/referentials/times?offset=1&limit=5").await;
+        (list["data"].as_array().map(Vec::len), list["data"][0]["id"].clone(), list["contentRange"].clone())
+    };
+    assert_eq!(ids().await, (Some(2), "b".into(), "1-2/3".into()));
+    simulator.set_referential_manners(ReferentialManners {
+        page_limit: Some(1),
+        hides_total: true,
+        ..Default::default()
+    });
+    assert_eq!(ids().await, (Some(1), "b".into(), Value::Null));
+    simulator.set_referential_manners(ReferentialManners {
+        ignores_interval: true,
+        no_translation_list: true,
+        translation_as_list: true,
+        ..Default::default()
+    });
+    assert_eq!(ids().await, (Some(3), "a".into(), "0-3/3".into()));
+    let translations = "/api/v1/referentials/times/a/translations";
+    assert_eq!(partner.get(translations, &[]).await.status(), StatusCode::NOT_FOUND);
+    let one = partner.json(&format!("{translations}/1031")).await;
+    assert_eq!((&one["data"][0]["label"], &one["data"][0]["lcid"]), (&"Zeit".into(), &1031.into()));
+    simulator.set_referential("countries", None);
+    let gone = partner.get("/api/v1/referentials/countries", &[]).await;
+    assert_eq!(gone.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

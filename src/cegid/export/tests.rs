@@ -1,3 +1,5 @@
+mod room;
+
 use std::io::{Cursor, Write};
 
 use bytes::Bytes;

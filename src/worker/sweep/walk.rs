@@ -80,8 +80,8 @@ impl Sweeper {
                 ..Progress::default()
             };
             settled = progress.next_offset;
-            // A page that was cut must not be shorter than what it repeats, or the walk stands still.
-            let overlap = if whole { OVERLAP } else { OVERLAP.min(frames / 2) };
+            // A page that was cut may be short: what the next one repeats must be less, or the walk stands still.
+            let overlap = if whole { OVERLAP } else { OVERLAP.min(frames / 4) };
             let finished = progress.finished;
             if progress.broken > 0 {
                 warn!(
