@@ -9,6 +9,7 @@ use axum::Router;
 use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::Handle,
+    sync::watch,
     task::JoinSet,
 };
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
@@ -20,15 +21,21 @@ use crate::{
     cegid,
     clock::Clock,
     database::{Database, DatabaseError},
+    fleet::Fleet,
     inbox::{Inbox, Writer},
-    intake::Intake,
+    intake::{Directory, Intake},
     lifecycle::{Stop, TaskDied, Tasks},
     metrics::Metrics,
     ops::{self, Health},
     refusals::Refusals,
+    retention,
     serve::{Limits, serve},
-    settings::Settings,
-    worker::{self, Shared},
+    settings::{
+        Settings,
+        reload::{Reloader, Source},
+    },
+    tenants::States,
+    worker::Shared,
 };
 
 /// Connections that wait to be accepted, as far as the machine allows: with the usual 128, a tenant that opens more at
@@ -68,6 +75,9 @@ pub struct App {
     writer: Writer,
     intake: Intake,
     refusals: Arc<Refusals>,
+    settings: watch::Sender<Arc<Settings>>,
+    states: watch::Sender<Arc<States>>,
+    source: Option<Source>,
     work_on: Option<Handle>,
 }
 
@@ -94,7 +104,7 @@ impl App {
         let public = bind(settings.receive.bind, "receive.bind")?;
         let operators = bind(settings.ops.bind, "ops.bind")?;
         let metrics = Arc::new(Metrics::default());
-        let arrivals = Arc::new(Arrivals::new(settings.tenants.keys(), clock.clone()));
+        let arrivals = Arc::new(Arrivals::new(clock.clone()));
         let refusals = Arc::new(Refusals::new(clock.clone()));
         let receive = &settings.receive;
         let (inbox, writer) = Inbox::new(
@@ -105,8 +115,18 @@ impl App {
             receive.commit_timeout,
         );
         let intake = Intake::new(&settings, clock.clone(), inbox, refusals.clone(), metrics.clone());
-        let shared = Shared { database, clock, settings, arrivals, metrics, replica: Uuid::now_v7(), http };
-        Ok(App { public, operators, shared, writer, intake, refusals, work_on: None })
+        let (live, states) = (watch::Sender::new(settings.clone()), watch::Sender::default());
+        let (replica, state) = (Uuid::now_v7(), states.subscribe());
+        let shared = Shared { database, clock, settings, states: state, arrivals, metrics, replica, http };
+        let (source, work_on) = (None, None);
+        Ok(App { public, operators, shared, writer, intake, refusals, settings: live, states, source, work_on })
+    }
+
+    /// Reads the settings again from where they came, when a file changes or SIGHUP comes.
+    #[must_use]
+    pub fn reload_from(mut self, source: Source) -> App {
+        self.source = Some(source);
+        self
     }
 
     /// Runs the workers on another runtime, so that receiving does not wait behind them.
@@ -137,26 +157,27 @@ impl App {
     /// # Errors
     /// When a task died; the others were drained.
     pub async fn run(self, stop: Stop) -> Result<(), TaskDied> {
-        let App { public, operators, shared, writer, intake, refusals, work_on } = self;
+        let App { public, operators, shared, writer, intake, refusals, settings: live, states, source, work_on } = self;
         let settings = shared.settings.clone();
         if settings.tenants.is_empty() {
             warn!(
                 "no tenant is configured: add a section [tenants.NAME] to the settings; nothing is received until then"
             );
         }
-        let tenants = settings.tenants.keys().cloned().collect();
-        let health = Health::new(shared.database.clone(), stop.clone(), tenants);
+        let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe());
         let limits = Limits {
             header_timeout: settings.receive.header_timeout,
             connections: settings.receive.connections,
             announce: settings.shutdown.announce,
         };
+        let admitting = admit(intake.directory(), live.subscribe(), states.subscribe(), stop.clone());
         let public_router = layered(intake.router().merge(ops::public_router(health.clone())));
         let operators_router = layered(ops::router(
             health.clone(),
+            live.subscribe(),
             shared.metrics.clone(),
             shared.database.clone(),
-            settings.tenants.keys().cloned(),
+            shared.clock.clone(),
         ));
         let mut tasks = Tasks::default();
         tasks.spawn("public listener", serve(public, public_router, limits, stop.clone()));
@@ -164,8 +185,21 @@ impl App {
         tasks.spawn("inbox", writer.run(stop.clone()));
         let (database, retention, stopping) = (shared.database.clone(), settings.retention.clone(), stop.clone());
         tasks.spawn("refusals", async move { refusals.run(database, retention, stopping).await });
+        tasks.spawn("admission", admitting);
         let work_on = work_on.unwrap_or_else(Handle::current);
-        tasks.spawn_on("workers", work(shared, health, stop.clone()), &work_on);
+        let fleet = Fleet::new(shared.clone(), live.subscribe(), states, stop.clone());
+        if let Some(source) = source {
+            let reloader = Reloader::new(source, live, shared.metrics.clone());
+            tasks.spawn("settings", reloader.run(stop.clone()));
+        } else {
+            // Held, so that nobody takes its end for a change.
+            let stopping = stop.clone();
+            tasks.spawn("settings", async move {
+                stopping.draining().await;
+                drop(live);
+            });
+        }
+        tasks.spawn_on("workers", work(shared, fleet, health, stop.clone()), &work_on);
         tasks.run(&stop, settings.shutdown.announce + settings.shutdown.drain).await
     }
 }
@@ -180,8 +214,27 @@ fn layered(router: Router) -> Router {
         .layer(CatchPanicLayer::new())
 }
 
-/// Brings the schema up to date, then works every tenant until the stop.
-async fn work(shared: Shared, health: Arc<Health>, stop: Stop) {
+/// Lets in the callbacks of the tenants that the settings name and nobody has disconnected, as both change.
+async fn admit(
+    directory: Arc<Directory>,
+    mut settings: watch::Receiver<Arc<Settings>>,
+    mut states: watch::Receiver<Arc<States>>,
+    stop: Stop,
+) {
+    loop {
+        let (settings_now, states_now) = (settings.borrow_and_update().clone(), states.borrow_and_update().clone());
+        directory.admit(settings_now.tenants.iter().filter(|(tenant, _)| !states_now.is_disconnected(tenant)));
+        // A sender that is gone changes nothing any more: the process is stopping.
+        tokio::select! {
+            Ok(()) = settings.changed() => {}
+            Ok(()) = states.changed() => {}
+            () = stop.draining() => return,
+        }
+    }
+}
+
+/// Brings the schema up to date, then works tenants until the stop.
+async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
     loop {
         match shared.database.migrate().await {
             Ok(()) => break,
@@ -208,13 +261,15 @@ async fn work(shared: Shared, health: Arc<Health>, stop: Stop) {
     let mut running = JoinSet::new();
     running.spawn(follow(shared.database.clone(), shared.clock.clone(), stop.clone()));
     running.spawn(ops::run_gauges(shared.database.clone(), shared.metrics.clone(), shared.clock.clone(), stop.clone()));
-    for tenant in shared.settings.tenants.keys() {
-        running.spawn(worker::run(shared.clone(), tenant.clone(), stop.clone()));
-    }
+    let retention = shared.settings.retention.clone();
+    running.spawn(retention::run(shared.database.clone(), retention, shared.clock.clone(), stop.clone()));
+    running.spawn(fleet.run());
     while let Some(ended) = running.join_next().await {
         if let Err(error) = ended {
-            // Nobody would work that tenant any more: the process is begun again.
-            tracing::error!(panicked = error.is_panic(), "a worker died");
+            tracing::error!(panicked = error.is_panic(), "a task of the workers died");
+            return;
+        }
+        if !stop.asked() {
             return;
         }
     }

@@ -5,7 +5,7 @@
 use std::{
     collections::{HashMap, HashSet, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -104,28 +104,35 @@ impl Queue {
     }
 }
 
-/// The queues of every tenant of the settings.
+/// The queues of the tenants that this replica has worked.
 #[derive(Debug)]
 pub struct Arrivals {
-    queues: HashMap<TenantId, [Arc<Queue>; 2]>,
+    queues: RwLock<HashMap<TenantId, [Arc<Queue>; 2]>>,
     clock: Clock,
 }
 
 impl Arrivals {
-    /// Queues for these tenants.
-    pub fn new<'a>(tenants: impl IntoIterator<Item = &'a TenantId>, clock: Clock) -> Arrivals {
-        Arrivals { queues: tenants.into_iter().map(|tenant| (tenant.clone(), Default::default())).collect(), clock }
+    /// No queues yet.
+    pub fn new(clock: Clock) -> Arrivals {
+        Arrivals { queues: RwLock::default(), clock }
     }
 
-    /// A callback about the subject was committed.
+    /// A callback about the subject was committed. Nobody waits for those of a tenant that another replica works.
     pub fn note(&self, tenant: &TenantId, subject: &Subject) {
-        if let Some(queues) = self.queues.get(tenant) {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queues) = queues.get(tenant) {
             queues[subject.kind() as usize].note(subject, self.clock.now());
         }
     }
 
-    /// Where the worker of a tenant and kind waits.
-    pub fn queue(&self, tenant: &TenantId, kind: Kind) -> Option<Arc<Queue>> {
-        self.queues.get(tenant).map(|queues| queues[kind as usize].clone())
+    /// Where the worker of a tenant and kind waits; what arrives is gathered there from now on.
+    pub fn queue(&self, tenant: &TenantId, kind: Kind) -> Arc<Queue> {
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        queues.entry(tenant.clone()).or_default()[kind as usize].clone()
+    }
+
+    /// Gathers nothing more for a tenant that this replica no longer works.
+    pub fn forget(&self, tenant: &TenantId) {
+        self.queues.write().unwrap_or_else(PoisonError::into_inner).remove(tenant);
     }
 }

@@ -35,6 +35,7 @@ pub struct Database {
     vital: PgPool,
     options: PgConnectOptions,
     connect_timeout: Duration,
+    part: usize,
 }
 
 impl Database {
@@ -61,12 +62,18 @@ impl Database {
             .min_connections(0)
             .acquire_timeout(settings.connect_timeout)
             .connect_lazy_with(options.clone());
-        Ok(Database { pool, vital, options, connect_timeout: settings.connect_timeout })
+        let part = (settings.connections as usize / 2).max(1);
+        Ok(Database { pool, vital, options, connect_timeout: settings.connect_timeout, part })
     }
 
     /// For single statements.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// How many of the pool's connections one tenant's settling may take: the other half is the others'.
+    pub fn part(&self) -> usize {
+        self.part
     }
 
     /// For leases and health, which must not wait behind the work.

@@ -96,7 +96,7 @@ pub async fn read(database: &Database, tenant: &TenantId, since: DateTime<Utc>) 
              ignored as "ignored!",
              (select count(*) from subject where tenant = $1 and waiting) as "subjects_waiting!",
              (select count(*) from document where tenant = $1) as "documents!",
-             (select count(*) from held where settled is distinct from read_number) as "index_differences!",
+             (select count(*) from held where settled is null or read_number is null or read_number > settled) as "index_differences!",
              (select count(*) from report_item where tenant = $1 and reported >= noted) as "reported!",
              (select count(*) from report_item where tenant = $1 and reported < noted and dead_at is null) as "reports_waiting!",
              (select count(*) from report_item where tenant = $1 and dead_at is not null) as "reports_dead!",

@@ -54,6 +54,22 @@ pub struct Outcome {
     pub outcome: &'static str,
 }
 
+/// Labels of what concerns a tenant.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OfTenant {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+}
+
+/// Labels of what became of a resume that a record lists.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Listed {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `kept`, `missing`, `too_large`, `type`, `corrupt` or `unnamed`.
+    pub outcome: &'static str,
+}
+
 /// Labels of a tenant's hooks.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Hooks {
@@ -72,6 +88,17 @@ pub struct Call {
     pub stage: &'static str,
     /// `ok`, or the class of the failure.
     pub class: &'static str,
+}
+
+/// Labels of how Cegid stands to a tenant.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Standing {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `ok`, `transient` when it is away, or `credentials` when it refuses them.
+    pub class: &'static str,
+    /// `none`; for the credentials `refused`, or `secret_changed` when callbacks are refused for their signature too.
+    pub reason: &'static str,
 }
 
 /// Labels of the build.
@@ -94,13 +121,20 @@ pub struct Metrics {
     pub dead: Family<OfKind, Gauge>,
     pub documents: Family<OfKind, Gauge>,
     pub reports_waiting: Family<OfKind, Gauge>,
+    pub attachments: Family<OfTenant, Gauge>,
+    pub attachment_bytes: Family<OfTenant, Gauge>,
+    pub listed: Family<Listed, Counter>,
     pub mistyped: Family<OfKind, Counter>,
     pub settled: Family<Outcome, Counter>,
     pub freshness: Family<OfKind, Histogram>,
     pub calls: Family<Call, Counter>,
+    pub standing: Family<Standing, Gauge>,
     pub reports: Family<Outcome, Counter>,
     pub load_remaining: Family<OfKind, Gauge>,
+    pub gaps: Family<OfKind, Gauge>,
+    pub removals_held: Family<OfKind, Gauge>,
     pub leases: Gauge<i64, AtomicI64>,
+    pub settings_reload_failed: Gauge<i64, AtomicI64>,
     pub hooks: Family<Hooks, Gauge>,
 }
 
@@ -125,13 +159,20 @@ impl Default for Metrics {
             dead: Family::default(),
             documents: Family::default(),
             reports_waiting: Family::default(),
+            attachments: Family::default(),
+            attachment_bytes: Family::default(),
+            listed: Family::default(),
             mistyped: Family::default(),
             settled: Family::default(),
             freshness: Family::new_with_constructor(ages),
             calls: Family::default(),
+            standing: Family::default(),
             reports: Family::default(),
             load_remaining: Family::default(),
+            gaps: Family::default(),
+            removals_held: Family::default(),
             leases: Gauge::default(),
+            settings_reload_failed: Gauge::default(),
             hooks: Family::default(),
         };
         let build = Family::<Build, Gauge>::default();
@@ -158,6 +199,14 @@ impl Default for Metrics {
         registry.register("subjects_dead", "Subjects that were buried", metrics.dead.clone());
         registry.register("documents", "Documents in the index", metrics.documents.clone());
         registry.register("reports_waiting", "Outcomes not yet reported", metrics.reports_waiting.clone());
+        registry.register("attachments", "Resumes that are kept", metrics.attachments.clone());
+        registry.register_with_unit(
+            "attachments_size",
+            "Size of the resumes that are kept",
+            Unit::Bytes,
+            metrics.attachment_bytes.clone(),
+        );
+        registry.register("resumes_listed", "What became of resumes that records list", metrics.listed.clone());
         registry.register(
             "mistyped_members",
             "Members of records whose value had another type than is known, and were left out",
@@ -171,14 +220,34 @@ impl Default for Metrics {
             metrics.freshness.clone(),
         );
         registry.register("cegid_calls", "Calls to Cegid", metrics.calls.clone());
+        registry.register(
+            "tenant_state",
+            "How Cegid stands to a tenant that this replica works: 1 for what holds",
+            metrics.standing.clone(),
+        );
         registry.register("report_items", "What became of report items", metrics.reports.clone());
         registry.register(
             "load_windows_remaining",
             "Windows of the initial load to be read",
             metrics.load_remaining.clone(),
         );
+        registry.register(
+            "gaps",
+            "Differences of the last 90 days that sweeps found and no callback announced",
+            metrics.gaps.clone(),
+        );
+        registry.register(
+            "removals_held",
+            "Removals by absence that wait for an operator's confirmation",
+            metrics.removals_held.clone(),
+        );
         registry.register("hooks", "Events that are registered at Cegid, or that it refuses", metrics.hooks.clone());
         registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());
+        registry.register(
+            "settings_reload_failed",
+            "1 when the settings were wrong as they were last read, and older ones are in use",
+            metrics.settings_reload_failed.clone(),
+        );
         metrics
     }
 }

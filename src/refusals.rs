@@ -98,7 +98,7 @@ impl Refusals {
         if taken.counts.is_empty() && taken.last.is_empty() {
             return Ok(());
         }
-        let written = insert(database, &taken, self.clock.now(), retention).await;
+        let written = insert(database, &taken, retention).await;
         if written.is_err() {
             let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
             for (key, count) in taken.counts {
@@ -114,12 +114,7 @@ impl Refusals {
     }
 }
 
-async fn insert(
-    database: &Database,
-    taken: &Gathered,
-    now: DateTime<Utc>,
-    retention: &settings::Retention,
-) -> sqlx::Result<()> {
+async fn insert(database: &Database, taken: &Gathered, retention: &settings::Retention) -> sqlx::Result<()> {
     let (mut minutes, mut tenants, mut reasons, mut counts) = (vec![], vec![], vec![], vec![]);
     for ((minute, tenant, reason), count) in &taken.counts {
         minutes.push(*minute);
@@ -171,10 +166,32 @@ async fn insert(
     )
     .execute(&mut *tx)
     .await?;
-    let age = TimeDelta::from_std(retention.refusal_counts).unwrap_or(TimeDelta::MAX);
-    let oldest = now.checked_sub_signed(age).unwrap_or(DateTime::UNIX_EPOCH);
-    sqlx::query!("delete from refusal_count where minute < $1", oldest).execute(&mut *tx).await?;
     tx.commit().await
+}
+
+/// Requests that named the tenant and were signed with none of its secrets, from the minute of `since`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_signature(database: &Database, tenant: &TenantId, since: DateTime<Utc>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select coalesce(sum(count), 0)::bigint as "count!" from refusal_count
+           where tenant = $1 and reason = 'mismatch' and minute >= date_trunc('minute', $2::timestamptz)"#,
+        tenant.as_str(),
+        since
+    )
+    .fetch_one(database.pool())
+    .await
+}
+
+/// Forgets refused requests, and their counts, from before then.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn forget(database: &Database, before: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!("delete from refusal where refused_at < $1", before).execute(database.pool()).await?;
+    sqlx::query!("delete from refusal_count where minute < $1", before).execute(database.pool()).await?;
+    Ok(())
 }
 
 /// Refused requests by reason since then: reason and number.

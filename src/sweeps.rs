@@ -1,4 +1,7 @@
-//! Table `sweep`: the windows of a walk over an export, and where each stopped.
+//! Table `sweep`: the walks over the exports, and where each stopped.
+//!
+//! The initial load has one row per window and ends for good. The others recur: one row per run, of which at most one is
+//! unfinished; the next is due an interval after the last began.
 
 use std::time::Duration;
 
@@ -9,17 +12,70 @@ use crate::{
     domain::{Kind, TenantId},
 };
 
-/// One window of update dates, newest first.
+/// What a sweep is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Everything, once, the newest first.
+    Initial,
+    /// What was updated since the run before.
+    Incremental,
+    /// The live vacancies, held against those that are live here.
+    Full,
+    /// Every indexed candidate, asked for by id.
+    Rolling,
+}
+
+impl Use {
+    /// All of them, the most urgent first.
+    pub const ALL: [Use; 4] = [Use::Incremental, Use::Initial, Use::Full, Use::Rolling];
+
+    /// As in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Use::Initial => "initial",
+            Use::Incremental => "incremental",
+            Use::Full => "full",
+            Use::Rolling => "rolling",
+        }
+    }
+
+    /// Those of a kind that recur: no event tells of a candidate that is gone, so each is asked for by its id.
+    pub fn recurring(kind: Kind) -> [Use; 2] {
+        match kind {
+            Kind::Vacancy => [Use::Incremental, Use::Full],
+            Kind::Candidate => [Use::Incremental, Use::Rolling],
+        }
+    }
+
+    /// Whether it waits for the hours in which bulk work is permitted.
+    pub fn is_bulk(self) -> bool {
+        self != Use::Incremental
+    }
+}
+
+/// One window, or one run.
 #[derive(Debug, Clone)]
-pub struct Window {
-    /// Its place in the order, from 0.
+pub struct Sweep {
+    /// What it is for.
+    pub purpose: Use,
+    /// Place in the order of the windows, or number of the run.
     pub position: i32,
-    /// Its start; open-ended when none.
+    /// Start of the window in update dates; open-ended when none.
     pub since: Option<DateTime<Utc>>,
     /// Its end, not included; open-ended when none.
     pub until: Option<DateTime<Utc>>,
     /// Items that are settled.
     pub next_offset: i32,
+    /// Rolling: subjects up to this key were asked for.
+    pub next_key: String,
+    /// Drawn when it began; none before.
+    pub read: Option<i64>,
+    /// Full: the list was read to its end.
+    pub listed: bool,
+    /// Records that the list has shown.
+    pub records: i64,
+    /// An operator asked for it.
+    pub asked: bool,
 }
 
 /// Update dates from `since`, included, to `until`, not included; open-ended when none.
@@ -66,60 +122,233 @@ pub async fn plan_initial(database: &Database, tenant: &TenantId, kind: Kind, wi
     Ok(())
 }
 
-/// The first window of the initial load that is not finished.
+/// Notes the next run of a sweep that recurs, due an interval after the last one began; one that is planned already and
+/// has not begun takes the interval on.
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn next_window(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Option<Window>> {
-    sqlx::query_as!(
-        Window,
-        "select position, since, until, next_offset from sweep
-         where tenant = $1 and kind = $2 and use = 'initial' and finished_at is null
-         order by position limit 1",
+pub async fn plan(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    purpose: Use,
+    interval: Duration,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with last as (
+           select max(position) as position, coalesce(max(started_at), $5) + $4::interval as due_at from sweep
+           where tenant = $1 and kind = $2 and use = $3 and finished_at is not null
+         ), planned as (
+           update sweep s set due_at = last.due_at from last
+           where s.tenant = $1 and s.kind = $2 and s.use = $3 and s.finished_at is null and s.started_at is null
+             and not s.asked
+         )
+         insert into sweep (tenant, kind, use, position, due_at)
+         select $1, $2, $3, coalesce(last.position + 1, 0), last.due_at from last
+         on conflict do nothing",
         tenant.as_str(),
-        kind.as_str()
+        kind.as_str(),
+        purpose.as_str(),
+        interval as _,
+        now
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
+/// The most urgent sweep that is due; without `bulk`, only what needs no permitted hours or was asked for.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn next(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    bulk: bool,
+) -> sqlx::Result<Option<Sweep>> {
+    let order: Vec<&str> = Use::ALL.iter().map(|purpose| purpose.as_str()).collect();
+    let row = sqlx::query!(
+        r#"select use, position, since, until, next_offset, next_key, read_number, listed_at is not null as "listed!",
+                  records, asked
+           from sweep
+           where tenant = $1 and kind = $2 and finished_at is null and due_at <= $3
+             and ($4 or asked or use = 'incremental')
+           order by array_position($5::text[], use), position limit 1"#,
+        tenant.as_str(),
+        kind.as_str(),
+        now,
+        bulk,
+        &order as _
     )
     .fetch_optional(database.pool())
+    .await?;
+    Ok(row.and_then(|row| {
+        Some(Sweep {
+            purpose: Use::ALL.into_iter().find(|purpose| purpose.as_str() == row.r#use)?,
+            position: row.position,
+            since: row.since,
+            until: row.until,
+            next_offset: row.next_offset,
+            next_key: row.next_key,
+            read: row.read_number,
+            listed: row.listed,
+            records: row.records,
+            asked: row.asked,
+        })
+    }))
+}
+
+/// When the run before this one began; for the first, when the initial load did.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn began_before(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    sweep: &Sweep,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "select coalesce(
+           (select max(started_at) from sweep where tenant = $1 and kind = $2 and use = $3 and position < $4),
+           (select min(started_at) from sweep where tenant = $1 and kind = $2 and use = 'initial'))",
+        tenant.as_str(),
+        kind.as_str(),
+        sweep.purpose.as_str(),
+        sweep.position
+    )
+    .fetch_one(database.pool())
     .await
 }
 
-/// A page of the window is settled.
-#[derive(Debug, Clone, Copy)]
+/// A run begins: its number, and for an incremental one the start of its window.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn begin(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    sweep: &Sweep,
+    read: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update sweep set started_at = coalesce(started_at, $5), read_number = coalesce(read_number, $6),
+           since = coalesce(since, $7)
+         where tenant = $1 and kind = $2 and use = $3 and position = $4",
+        tenant.as_str(),
+        kind.as_str(),
+        sweep.purpose.as_str(),
+        sweep.position,
+        now,
+        read,
+        sweep.since
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
+/// How far a sweep has come with one step.
+#[derive(Debug, Clone, Default)]
 pub struct Progress {
-    /// Items of the window that are settled.
+    /// Items that are settled.
     pub next_offset: i32,
-    /// Records of this page.
+    /// Subjects up to this key were asked for.
+    pub next_key: String,
+    /// Records that the step has shown.
     pub records: i64,
-    /// Frames of this page that could not be read.
+    /// Frames that could not be read.
     pub broken: i64,
-    /// The page was the empty one that ends the window.
+    /// Records that differed from the index.
+    pub changed: i64,
+    /// Subjects that were asked for by themselves.
+    pub unseen: i64,
+    /// Not to go on before.
+    pub due_at: Option<DateTime<Utc>>,
+    /// The list was read to its end.
+    pub listed: bool,
+    /// Nothing is left of it.
     pub finished: bool,
 }
 
-/// Notes how far a window is.
+/// Notes how far a sweep is.
 ///
 /// # Errors
-/// When the database cannot be used; a restart then reads the page again.
+/// When the database cannot be used; a restart then does the step again.
 pub async fn advance(
     database: &Database,
     tenant: &TenantId,
     kind: Kind,
-    position: i32,
+    sweep: &Sweep,
     now: DateTime<Utc>,
-    progress: Progress,
+    progress: &Progress,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update sweep set next_offset = $4, records = records + $5, broken = broken + $6,
-           started_at = coalesce(started_at, $7), finished_at = case when $8 then $7::timestamptz end
-         where tenant = $1 and kind = $2 and use = 'initial' and position = $3",
+        "update sweep set next_offset = $5, records = records + $6, broken = broken + $7, changed = changed + $8,
+           unseen = unseen + $9, next_key = $10, due_at = coalesce($11, due_at),
+           listed_at = case when $12 then coalesce(listed_at, $13) else listed_at end,
+           started_at = coalesce(started_at, $13), finished_at = case when $14 then $13::timestamptz end
+         where tenant = $1 and kind = $2 and use = $3 and position = $4",
         tenant.as_str(),
         kind.as_str(),
-        position,
+        sweep.purpose.as_str(),
+        sweep.position,
         progress.next_offset,
         progress.records,
         progress.broken,
+        progress.changed,
+        progress.unseen,
+        progress.next_key,
+        progress.due_at,
+        progress.listed,
         now,
         progress.finished
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
+/// An operator wants a run now: the one that is planned is due at once, and goes on without waiting for permitted hours.
+/// False when the service has planned none yet.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn ask(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    purpose: Use,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let asked = sqlx::query!(
+        "update sweep set asked = true, due_at = $4
+         where tenant = $1 and kind = $2 and use = $3 and finished_at is null",
+        tenant.as_str(),
+        kind.as_str(),
+        purpose.as_str(),
+        now
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(asked.rows_affected() > 0)
+}
+
+/// Forgets finished runs older than so long, but the last of each.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn forget(database: &Database, before: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from sweep s where use <> 'initial' and finished_at < $1 and exists
+           (select from sweep n where n.tenant = s.tenant and n.kind = s.kind and n.use = s.use
+              and n.position > s.position and n.finished_at is not null)",
+        before
     )
     .execute(database.pool())
     .await?;
@@ -153,6 +382,42 @@ pub async fn loads(database: &Database) -> sqlx::Result<Vec<Load>> {
         r#"select tenant, kind, count(*) as "windows!", count(*) filter (where finished_at is null) as "remaining!",
              sum(records)::bigint as "records!", sum(broken)::bigint as "broken!"
            from sweep where use = 'initial' group by tenant, kind order by tenant, kind"#
+    )
+    .fetch_all(database.pool())
+    .await
+}
+
+/// A sweep as operators see it.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named like the columns of the table, which has a comment on each")]
+pub struct Run {
+    pub tenant: String,
+    pub kind: String,
+    pub purpose: String,
+    pub position: i32,
+    pub due_at: Option<DateTime<Utc>>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub records: i64,
+    pub broken: i64,
+    pub changed: i64,
+    pub unseen: i64,
+}
+
+/// What is not finished, and the last finished run of each that recurs.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn runs(database: &Database) -> sqlx::Result<Vec<Run>> {
+    sqlx::query_as!(
+        Run,
+        r#"select tenant, kind, use as purpose, position, nullif(due_at, '-infinity') as due_at, started_at,
+             finished_at, records, broken, changed, unseen
+           from sweep s
+           where finished_at is null or use <> 'initial' and not exists
+             (select from sweep n where n.tenant = s.tenant and n.kind = s.kind and n.use = s.use
+                and n.position > s.position and n.finished_at is not null)
+           order by tenant, kind, use, position"#
     )
     .fetch_all(database.pool())
     .await

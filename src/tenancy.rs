@@ -1,12 +1,16 @@
 //! Table `tenant_lease`: which replica works a tenant.
 //!
 //! Wanted: at most one holder whose writes count; a dead replica's tenants are worked again within two leases; renewal
-//! never waits for a settling transaction, nor the other way round.
+//! never waits for a settling transaction, nor the other way round; a replica needs few statements however many tenants
+//! it works; one tenant's settling leaves connections to the others.
 //!
 //! A take-over raises the token. A settling transaction begins by locking the row for key share under its token
-//! ([`fence`]): renewal touches no key column and passes, a take-over locks for update and waits for it.
+//! ([`fence`]): renewal touches no key column and passes, a take-over passes over a row that is locked so and has to come
+//! again.
 
 use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -14,7 +18,9 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Postgres, Transaction};
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::{clock::Clock, database::Database, domain::TenantId};
@@ -27,71 +33,102 @@ pub struct Lease {
     /// Microseconds since 1970, by the clock.
     deadline: Arc<AtomicI64>,
     clock: Clock,
+    /// Settling transactions that the tenant may have open.
+    settling: Arc<Semaphore>,
 }
 
-/// The lease is another replica's now; nothing was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the lease was taken over by another replica")]
-pub struct LeaseLost;
+/// Who asks for leases, and for how long.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    /// The replica.
+    pub replica: Uuid,
+    /// How long a lease is held unless it is renewed.
+    pub length: Duration,
+    /// What leases are judged by.
+    pub clock: Clock,
+}
 
-impl Lease {
-    /// Takes the lease if nobody holds it, or its holder has not renewed it.
+impl Holder {
+    /// Takes at most so many of these tenants' leases that nobody holds, or whose holder has not renewed them.
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub async fn acquire(
-        database: &Database,
-        clock: &Clock,
-        tenant: &TenantId,
-        holder: Uuid,
-        length: Duration,
-    ) -> sqlx::Result<Option<Lease>> {
-        let now = clock.now();
-        let until = now + length;
-        let token = sqlx::query_scalar!(
-            "insert into tenant_lease as lease (tenant, holder, token, held_until)
-             values ($1, $2, nextval('request_number'), $3)
-             on conflict (tenant) do update
-               set holder = excluded.holder, token = excluded.token, held_until = excluded.held_until
-               where lease.held_until <= $4
-             returning token",
-            tenant.as_str(),
-            holder,
-            until,
-            now
-        )
-        .fetch_optional(database.vital())
-        .await?;
-        Ok(token.map(|token| Lease {
-            tenant: tenant.clone(),
-            token,
-            deadline: Arc::new(AtomicI64::new(until.timestamp_micros())),
-            clock: clock.clone(),
-        }))
-    }
-
-    /// Holds it for so long from now; false when it is another's.
-    ///
-    /// # Errors
-    /// When the database cannot be used; the lease then runs until its deadline.
-    pub async fn renew(&self, database: &Database, length: Duration) -> sqlx::Result<bool> {
-        let until = self.clock.now() + length;
-        let renewed = sqlx::query!(
-            "update tenant_lease set held_until = $3 where tenant = $1 and token = $2",
-            self.tenant.as_str(),
-            self.token,
-            until
+    pub async fn acquire(&self, database: &Database, tenants: &[TenantId], most: usize) -> sqlx::Result<Vec<Lease>> {
+        let now = self.clock.now();
+        let until = now + self.length;
+        let names: Vec<&str> = tenants.iter().map(TenantId::as_str).collect();
+        // Rows are made beforehand: who inserts one would wait for whoever inserts it too.
+        sqlx::query!(
+            "insert into tenant_lease (tenant, holder, token, held_until)
+             select tenant, $2, nextval('request_number'), 'epoch' from unnest($1::text[]) as wanted (tenant)
+             where not exists (select from tenant_lease where tenant_lease.tenant = wanted.tenant)
+             order by tenant on conflict (tenant) do nothing",
+            &names as _,
+            self.replica
         )
         .execute(database.vital())
-        .await?
-        .rows_affected()
-            == 1;
-        if renewed {
-            self.deadline.store(until.timestamp_micros(), Ordering::Relaxed);
-        }
-        Ok(renewed)
+        .await?;
+        // What another replica is taking at this moment, or is still settling, is passed over.
+        let taken = sqlx::query!(
+            "with free as (
+               select tenant from tenant_lease where tenant = any($1) and held_until <= $2
+               order by tenant limit $3 for update skip locked
+             )
+             update tenant_lease as lease
+               set holder = $4, token = nextval('request_number'), held_until = $5, taken = taken + 1
+               from free where lease.tenant = free.tenant
+             returning lease.tenant, lease.token",
+            &names as _,
+            now,
+            i64::try_from(most).unwrap_or(i64::MAX),
+            self.replica,
+            until
+        )
+        .fetch_all(database.vital())
+        .await?;
+        let lease = |tenant: &str, token: i64| {
+            Some(Lease {
+                tenant: tenants.iter().find(|known| known.as_str() == tenant)?.clone(),
+                token,
+                deadline: Arc::new(AtomicI64::new(until.timestamp_micros())),
+                clock: self.clock.clone(),
+                settling: Arc::new(Semaphore::new(database.part())),
+            })
+        };
+        Ok(taken.iter().filter_map(|row| lease(&row.tenant, row.token)).collect())
     }
 
+    /// Holds these for so long from now, in one statement; gives those that are another's now.
+    ///
+    /// # Errors
+    /// When the database cannot be used; the leases then run until their deadlines.
+    pub async fn renew<'a>(&self, database: &Database, leases: &[&'a Lease]) -> sqlx::Result<Vec<&'a Lease>> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let until = self.clock.now() + self.length;
+        let tokens: Vec<i64> = leases.iter().map(|lease| lease.token).collect();
+        let tenants: Vec<&str> = leases.iter().map(|lease| lease.tenant.as_str()).collect();
+        let renewed = sqlx::query_scalar!(
+            "update tenant_lease as lease set held_until = $3
+             from unnest($1::text[], $2::bigint[]) as mine (tenant, token)
+             where lease.tenant = mine.tenant and lease.token = mine.token
+             returning lease.token",
+            &tenants as _,
+            &tokens,
+            until
+        )
+        .fetch_all(database.vital())
+        .await?;
+        let (held, lost): (Vec<&Lease>, Vec<&Lease>) = leases.iter().partition(|lease| renewed.contains(&lease.token));
+        for lease in held {
+            lease.deadline.store(until.timestamp_micros(), Ordering::Relaxed);
+        }
+        Ok(lost)
+    }
+}
+
+impl Lease {
     /// Gives it up, so that another replica need not wait.
     ///
     /// # Errors
@@ -108,9 +145,25 @@ impl Lease {
         Ok(())
     }
 
+    /// Gives it up for a tenant that has gone: nobody is to take it again.
+    ///
+    /// # Errors
+    /// When the database cannot be used; the row then stays.
+    pub async fn forget(&self, database: &Database) -> sqlx::Result<()> {
+        sqlx::query!("delete from tenant_lease where tenant = $1 and token = $2", self.tenant.as_str(), self.token)
+            .execute(database.vital())
+            .await?;
+        Ok(())
+    }
+
     /// Whether work may still begin. Calls to Cegid are not fenced, so each asks this first.
     pub fn holds(&self) -> bool {
         self.clock.now().timestamp_micros() < self.deadline.load(Ordering::Relaxed)
+    }
+
+    /// Its fencing token: a later lease has a higher one.
+    pub fn token(&self) -> i64 {
+        self.token
     }
 
     /// Whose it is the lease of.
@@ -119,18 +172,80 @@ impl Lease {
     }
 }
 
-/// Begins a settling transaction under the lease: nobody can take it over until the transaction ends.
+/// A settling transaction under a lease; rolled back when dropped.
+pub struct Fenced {
+    transaction: Transaction<'static, Postgres>,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Fenced {
+    /// Makes it count.
+    ///
+    /// # Errors
+    /// When the database cannot be used: whether it counts is unknown.
+    pub async fn commit(self) -> sqlx::Result<()> {
+        self.transaction.commit().await
+    }
+
+    /// Undoes it.
+    ///
+    /// # Errors
+    /// When the database cannot be used; it is undone all the same.
+    pub async fn rollback(self) -> sqlx::Result<()> {
+        self.transaction.rollback().await
+    }
+}
+
+impl Deref for Fenced {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Fenced {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}
+
+/// Begins a settling transaction under the lease: nobody can take it over until the transaction ends. One tenant has a
+/// part of the connections at most, and waits here for its turn when it has them all.
 ///
 /// # Errors
 /// When the database cannot be used; `Ok(None)` when the lease was taken over.
-pub async fn fence(database: &Database, lease: &Lease) -> sqlx::Result<Option<Transaction<'static, Postgres>>> {
-    let mut tx = database.begin().await?;
+pub async fn fence(database: &Database, lease: &Lease) -> sqlx::Result<Option<Fenced>> {
+    // The semaphore is never closed.
+    let turn = lease.settling.clone().acquire_owned().await.ok();
+    let mut transaction = database.begin().await?;
     let held = sqlx::query_scalar!(
         r#"select 1 as "held!" from tenant_lease where tenant = $1 and token = $2 for key share"#,
         lease.tenant.as_str(),
         lease.token
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(&mut *transaction)
     .await?;
-    Ok(held.map(|_| tx))
+    Ok(held.map(|_| Fenced { transaction, _turn: turn }))
+}
+
+/// Which replica works each tenant now.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn holders(database: &Database, now: DateTime<Utc>) -> sqlx::Result<BTreeMap<String, Uuid>> {
+    let rows = sqlx::query!("select tenant, holder from tenant_lease where held_until > $1", now)
+        .fetch_all(database.vital())
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.tenant, row.holder)).collect())
+}
+
+/// Every tenant that was ever worked and not purged since, in the settings or not.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn known(database: &Database) -> sqlx::Result<Vec<TenantId>> {
+    let names = sqlx::query_scalar!("select tenant from tenant_lease").fetch_all(database.vital()).await?;
+    // The table takes only what was a name once.
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }

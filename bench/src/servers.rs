@@ -63,7 +63,7 @@ fn verifying(settings: &Settings) -> anyhow::Result<Router> {
     let metrics = Arc::new(Metrics::default());
     let (inbox, _never_run) = Inbox::new(
         Database::new(&settings.database, settings.worker.lease)?,
-        Arc::new(Arrivals::new(settings.tenants.keys(), clock.clone())),
+        Arc::new(Arrivals::new(clock.clone())),
         metrics.clone(),
         settings.receive.waiting_callbacks,
         settings.receive.commit_timeout,

@@ -18,6 +18,7 @@ use crate::changes::Change;
 use crate::faults::{CallbackFaults, Down, Fault, Spoil};
 use crate::sender::Outcome;
 use crate::simulator::Simulator;
+use crate::tenant::Kind;
 
 pub(crate) fn router() -> Router<Simulator> {
     Router::new()
@@ -61,16 +62,17 @@ fn ok() -> Json<Value> {
 }
 
 async fn summary(State(simulator): State<Simulator>) -> Json<Value> {
-    let truth = simulator.truth();
-    let count = |kind: &str, live: bool| {
-        truth.iter().filter(|row| row.kind == kind && row.present && (row.live || !live)).count()
+    let count = |kind| {
+        let (present, live) = simulator.counts(kind);
+        json!({ "present": present, "live": live })
     };
     let sent = simulator.sent();
     let ended = |test: fn(&Outcome) -> bool| sent.iter().filter(|one| test(&one.outcome)).count();
     Json(json!({
+        "tenant": simulator.config().name,
         "now": simulator.now(),
-        "vacancies": { "present": count("vacancy", false), "live": count("vacancy", true) },
-        "candidates": { "present": count("candidate", false), "live": count("candidate", true) },
+        "vacancies": count(Kind::Vacancy),
+        "candidates": count(Kind::Candidate),
         "hooks": simulator.hooks().len(),
         "registrations": simulator.registrations(),
         "callbacks": {
@@ -81,9 +83,9 @@ async fn summary(State(simulator): State<Simulator>) -> Json<Value> {
             "dropped": ended(|outcome| *outcome == Outcome::Dropped),
             "unheard": ended(|outcome| *outcome == Outcome::Unheard),
         },
-        "requests": simulator.requests().len(),
+        "requests": simulator.inner.journal.total(),
         "tokenCalls": simulator.token_calls(),
-        "reportItems": simulator.reports().len(),
+        "reportItems": simulator.report_count(),
         "faults": simulator.faults().len(),
     }))
 }

@@ -46,6 +46,7 @@ pub use journal::RequestRow;
 pub use sender::{Outcome, RawCallback, Sent};
 pub use simulator::{Simulator, TruthRow};
 pub use wire::hooks::HookRow;
+pub use wire::referentials::{ReferentialItem, ReferentialManners};
 pub use wire::reports::ReportRow;
 
 /// Locks a mutex; one that a panicking task left behind is used as it is, since

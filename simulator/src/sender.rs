@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::clock::event_date;
 use crate::data::keys::reference_in_path;
 use crate::faults::CallbackFaults;
+use crate::journal::Log;
 
 /// How one callback, or one attempt at it, ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -102,10 +103,10 @@ pub(crate) struct Waiting {
 }
 
 /// What waits, what was sent, and the faults on the way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) waiting: Mutex<Vec<Waiting>>,
-    pub(crate) sent: Mutex<Vec<Sent>>,
+    pub(crate) sent: Mutex<Log<Sent>>,
     pub(crate) faults: Mutex<CallbackFaults>,
     count: Mutex<u64>,
     /// Callbacks that a burst has taken and not done with.
@@ -115,6 +116,17 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    pub(crate) fn new(keep: Option<usize>) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            sent: Mutex::new(Log::new(keep)),
+            faults: Mutex::default(),
+            count: Mutex::default(),
+            under_way: AtomicUsize::default(),
+            burst: tokio::sync::Mutex::default(),
+        }
+    }
+
     pub(crate) fn number(&self) -> u64 {
         let mut count = crate::lock(&self.count);
         *count += 1;

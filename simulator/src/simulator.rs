@@ -21,6 +21,7 @@ use crate::journal::{Journal, RequestRow};
 use crate::sender::{Outgoing, RawCallback, Sent, delivery};
 use crate::tenant::{Kind, Row, Tenant, resume_id};
 use crate::wire::hooks::{HookRow, Hooks};
+use crate::wire::referentials::Lists;
 use crate::wire::reports::{ReportRow, Reports};
 use crate::wire::token::Tokens;
 use crate::wire::{record, router};
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) reports: Reports,
     pub(crate) faults: Faults,
     pub(crate) habits: Habits,
+    pub(crate) lists: Lists,
     pub(crate) journal: Journal,
     pub(crate) outgoing: Outgoing,
     pub(crate) signing_secret: Mutex<String>,
@@ -115,8 +117,9 @@ impl Simulator {
             reports: Reports::default(),
             faults: Faults::default(),
             habits: Habits::default(),
-            journal: Journal::default(),
-            outgoing: Outgoing::default(),
+            lists: Lists::default(),
+            journal: Journal::new(config.keep_log),
+            outgoing: Outgoing::new(config.keep_log),
             signing_secret: Mutex::new(config.client_secret.clone()),
             client: delivery::client(config.callback_timeout)?,
             whims: Mutex::new(0),
@@ -233,16 +236,17 @@ impl Simulator {
         delivery::burst(&self.inner).await
     }
 
-    /// All that was sent or swallowed, in the order of the answers.
+    /// All that was sent or swallowed, in the order of the answers, as far as
+    /// [`Config::keep_log`] keeps it.
     #[must_use]
     pub fn sent(&self) -> Vec<Sent> {
-        crate::lock(&self.inner.outgoing.sent).clone()
+        self.sent_after(0)
     }
 
-    /// [`sent`](Self::sent) without its first `count`.
+    /// [`sent`](Self::sent) without the first `count` that there ever were.
     #[must_use]
     pub fn sent_after(&self, count: usize) -> Vec<Sent> {
-        crate::lock(&self.inner.outgoing.sent).get(count..).unwrap_or_default().to_vec()
+        crate::lock(&self.inner.outgoing.sent).after(count).cloned().collect()
     }
 
     /// Queues up to `most` callbacks whose last attempt was not answered 2xx
@@ -268,7 +272,7 @@ impl Simulator {
                 sent.push(self.send_raw(&raw).await);
             }
         }
-        crate::lock(&self.inner.outgoing.sent).extend(sent.iter().cloned());
+        delivery::note(&self.inner, &sent);
         sent
     }
 
@@ -285,7 +289,7 @@ impl Simulator {
         self.inner.hooks.registrations()
     }
 
-    /// The request log.
+    /// The request log, as far as [`Config::keep_log`] keeps it.
     #[must_use]
     pub fn requests(&self) -> Vec<RequestRow> {
         self.inner.journal.rows()
@@ -313,6 +317,13 @@ impl Simulator {
     /// Reports that name this id are answered 400 from now on, or no longer.
     pub fn refuse_reports_of(&self, id: &str, refuse: bool) {
         self.inner.reports.refuse(id, refuse);
+    }
+
+    /// How many subjects of a kind are present, and how many of them live.
+    pub(crate) fn counts(&self, kind: Kind) -> (usize, usize) {
+        let tenant = crate::lock(&self.inner.tenant);
+        let rows = &tenant.table(kind).rows;
+        (rows.iter().filter(|row| !row.deleted).count(), rows.iter().filter(|row| row.live()).count())
     }
 
     /// How many items [`reports`](Self::reports) has.

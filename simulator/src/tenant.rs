@@ -6,6 +6,7 @@
 
 mod past;
 mod table;
+mod walks;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::data::given::{self, Given};
 use crate::data::random::Random;
 use crate::data::{candidate, keys};
 use past::Past;
-pub(crate) use table::Table;
+pub(crate) use table::{Asking, Table};
 
 /// The two kinds of subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -2,14 +2,15 @@
 //!
 //! | class | what it means | what is done |
 //! |---|---|---|
-//! | transient | 5xx, network, time-out | the stage pauses, longer each time; batches are halved to find one that provokes it |
+//! | transient | 5xx, network, DNS, TLS, time-out, too slow | the stage pauses, longer each time; batches are halved to find one that provokes it; after five in a row over all stages, one probe at a time for the tenant |
 //! | throttled | 429, or 503 with Retry-After | the tenant pauses as long as asked; no attempt is counted |
-//! | credentials | the token endpoint refuses them, or two tokens in a row are refused | after three, one probe every five minutes |
-//! | forbidden | 403 | that stage alone pauses for five minutes |
+//! | credentials | the token endpoint refuses them, or two tokens in a row are refused | after three, one probe every five minutes; if one endpoint alone does it, for that stage alone |
+//! | forbidden | 403, or no token for `hook_scope` alone | that stage alone pauses for five minutes |
 //! | query | 400, 404 of an export, 413, 414 | the batch is halved; one subject alone fails by itself |
-//! | unexpected | not what the endpoint answers, such as an HTML page with 200 | as transient: never an empty list |
+//! | full | what is kept of one answer has reached export.kept_limit | nothing is wrong: what is left is asked for next |
+//! | unexpected | not what the endpoint answers, such as an HTML page with 200, or a redirect | as transient: never an empty list, never done |
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use chrono::{DateTime, Utc};
 use reqwest::{StatusCode, header::HeaderMap};
@@ -39,6 +40,22 @@ impl Stage {
             Stage::Referentials => "referentials",
         }
     }
+
+    /// What to ask the tenant's administrator for when this is forbidden.
+    pub fn right(self) -> &'static str {
+        match self {
+            Stage::Token => "ask the tenant's administrator whether the application is enabled",
+            Stage::Vacancies | Stage::Candidates | Stage::Reports => {
+                "ask the tenant's administrator for the right MatchingIndexation, and check tenants.*.scope"
+            }
+            Stage::Webhooks => {
+                "ask the tenant's administrator which scope may register webhooks, and set it as tenants.*.hook_scope"
+            }
+            Stage::Referentials => {
+                "ask the tenant's administrator for the permission Use of the resource ReferencesAdministration"
+            }
+        }
+    }
 }
 
 /// What kind of failure it is; the module says what each means.
@@ -50,6 +67,7 @@ pub enum Class {
     Credentials,
     Forbidden,
     Query,
+    Full,
     Unexpected,
 }
 
@@ -62,6 +80,7 @@ impl Class {
             Class::Credentials => "credentials",
             Class::Forbidden => "forbidden",
             Class::Query => "query",
+            Class::Full => "full",
             Class::Unexpected => "unexpected",
         }
     }
@@ -115,14 +134,15 @@ impl CallError {
 
     /// The transport failed. A connection cut before the headers of an answer also ends here.
     pub fn transport(stage: Stage, error: &reqwest::Error) -> CallError {
-        let says = if error.is_timeout() {
-            "no answer in time"
+        let host = error.url().and_then(url::Url::host_str).unwrap_or("the host");
+        let says = if error.is_dns() {
+            format!("DNS does not know {host}, or does not answer: check tenants.*.base_url and the resolver")
+        } else if error.is_timeout() {
+            if error.is_connect() { "no connection in time".to_owned() } else { "no answer in time".to_owned() }
         } else if error.is_connect() {
-            "the connection was refused or could not be made"
-        } else if error.is_redirect() {
-            "a redirect was answered; redirects are not followed"
+            not_connected(host, error)
         } else {
-            "the connection was cut"
+            "the connection was cut".to_owned()
         };
         CallError::new(stage, Class::Transient, says)
     }
@@ -148,8 +168,49 @@ impl CallError {
             300..=399 => Class::Unexpected,
             _ => Class::Transient,
         };
-        CallError { stage, class, status: Some(status.as_u16()), says: sentence(stage, body, status), retry_after }
+        let says = if status.is_redirection() { redirect(headers) } else { sentence(stage, body, status) };
+        CallError { stage, class, status: Some(status.as_u16()), says, retry_after }
     }
+}
+
+/// Why there is no connection, by what lies at the bottom of the error: rustls reports as invalid data, and the other
+/// side may hang up.
+fn not_connected(host: &str, error: &reqwest::Error) -> String {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, InvalidData, UnexpectedEof};
+    let tls = error.url().is_some_and(|url| url.scheme() == "https");
+    let mut source = std::error::Error::source(error);
+    while let Some(below) = source {
+        let io = below.downcast_ref::<io::Error>();
+        if let Some(io) = io {
+            match io.kind() {
+                ConnectionRefused => return format!("{host} refuses the connection"),
+                InvalidData | UnexpectedEof | ConnectionReset | BrokenPipe if tls => {
+                    return format!("TLS with {host} failed: {}", shown(&io.to_string()));
+                }
+                _ => {}
+            }
+        }
+        // The source of such an error is that of the one it wraps, which would be passed over.
+        source = match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => below.source(),
+        };
+    }
+    format!("the connection to {host} could not be made")
+}
+
+/// Where a redirect leads, by host alone: the rest may name anybody.
+fn redirect(headers: &HeaderMap) -> String {
+    let location = headers.get("location").and_then(|value| value.to_str().ok());
+    let url = location.and_then(|location| url::Url::parse(location).ok());
+    let host = url.as_ref().and_then(url::Url::host_str).map(|host| format!(" to {}", shown(host)));
+    let host = host.unwrap_or_default();
+    format!("a redirect{host}, which is not followed: tenants.*.base_url must be the back office's own address")
+}
+
+/// Short, and on one line.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(SAYS).collect()
 }
 
 /// Reads Retry-After, seconds or an HTTP date.
@@ -173,7 +234,7 @@ fn sentence(stage: Stage, body: &[u8], status: StatusCode) -> String {
         (!parts.is_empty()).then(|| parts.join(": "))
     });
     let said = said.unwrap_or_else(|| status.canonical_reason().unwrap_or("unknown status").to_owned());
-    said.chars().filter(|c| !c.is_control()).take(SAYS).collect()
+    shown(&said)
 }
 
 #[cfg(test)]
@@ -212,6 +273,33 @@ mod tests {
         assert_eq!(class(Stage::Vacancies, 503), Class::Transient);
         assert_eq!(answered(Stage::Vacancies, 503, Some("3")).class, Class::Throttled);
         assert_eq!(class(Stage::Vacancies, 302), Class::Unexpected);
+    }
+
+    #[test]
+    fn a_redirect_is_named_by_its_host_alone() {
+        let mut headers = HeaderMap::new();
+        headers.insert("location", "https://login.example.com/sso?user=jane.doe".parse().unwrap());
+        let says = |headers: &HeaderMap| {
+            CallError::answered(Stage::Candidates, StatusCode::FOUND, headers, b"", now()).to_string()
+        };
+        let told = says(&headers);
+        assert!(told.starts_with("calling candidates: 302 a redirect to login.example.com, which"), "{told}");
+        assert!(!told.contains("jane"), "{told}");
+        headers.insert("location", "/login".parse().unwrap());
+        assert!(says(&headers).contains("a redirect, which"));
+    }
+
+    #[test]
+    fn every_stage_names_what_it_needs() {
+        for (stage, names) in [
+            (Stage::Vacancies, "MatchingIndexation"),
+            (Stage::Candidates, "MatchingIndexation"),
+            (Stage::Reports, "MatchingIndexation"),
+            (Stage::Webhooks, "tenants.*.hook_scope"),
+            (Stage::Referentials, "ReferencesAdministration"),
+        ] {
+            assert!(stage.right().contains(names), "{stage:?}");
+        }
     }
 
     #[test]

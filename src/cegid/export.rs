@@ -1,4 +1,9 @@
 //! Reading an export: frames are decoded as they stream, off the async threads.
+//!
+//! A page is collected before it is settled. Records are small; the files that are kept of candidates are not, so what
+//! one page holds of them is bounded: at `export.kept_limit` the answer is read no further, and the page ends as one
+//! that was cut, with [`Class::Full`]. The batches of such an answer are decoded one after the other, so that each knows
+//! what is left of the limit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,12 +13,14 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{
     Call, CallError, Class, Client, Query, Stage,
+    attachments::Keeping,
+    brisk::brisk,
     frames::{Frame, FrameError, FrameReader, Limits},
     unpack::{UnpackLimits, unpack},
 };
 use crate::{
     domain::{Kind, Record, read_record},
-    metrics::OfKind,
+    metrics::{Listed, OfKind},
 };
 
 /// Frames decoded together: enough that handing them over costs little, few enough to hold.
@@ -22,6 +29,9 @@ const TOGETHER: usize = 16;
 const TOGETHER_BYTES: usize = 1024 * 1024;
 /// Batches being decoded while the next frames arrive.
 const DECODING: usize = 2;
+/// Records of a page that are kept however large their files are: a subject and its control, so that asking for one
+/// subject always tells about it.
+const ALWAYS: usize = 2;
 
 /// A frame that gave no record; nothing says whose it was.
 #[derive(Debug, Clone)]
@@ -48,7 +58,26 @@ impl Page {
     }
 }
 
-type Decoded = Vec<Result<Record, Broken>>;
+/// What a batch of frames held.
+#[derive(Default)]
+struct Decoded {
+    results: Vec<Result<Record, Broken>>,
+    /// What became of the files that its records list.
+    outcomes: Vec<&'static str>,
+    /// Bytes of those that are kept.
+    kept: u64,
+    /// A record did not fit any more: it and those behind it are left out.
+    full: bool,
+}
+
+/// What a batch may hold.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Bytes of files.
+    bytes: u64,
+    /// Records that fit whatever they hold.
+    always: usize,
+}
 
 impl Client {
     /// Asks an export, and decodes what arrives while it arrives.
@@ -65,6 +94,7 @@ impl Client {
         url.set_query(Some(&query.parameters()));
         let answer = self.send(stage, Call::Export, |http| http.get(url.clone())).await?;
         let mut left = self.limits.response_limit;
+        // What is counted is inflated already.
         let body = answer.bytes_stream().map(move |chunk| {
             let chunk = chunk.map_err(|error| CallError::transport(stage, &error))?;
             left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
@@ -72,7 +102,9 @@ impl Client {
             })?;
             Ok::<_, CallError>(chunk)
         });
-        self.decode(stage, query.kind(), body).await
+        let slow = || CallError::new(stage, Class::Transient, "the answer came slower than export.least_rate");
+        let body = brisk(body, self.limits.least_rate, self.limits.least_rate_over, slow);
+        self.decode(stage, query.kind(), Box::pin(body)).await
     }
 
     async fn decode<S>(&self, stage: Stage, kind: Kind, body: S) -> Result<Page, CallError>
@@ -82,12 +114,9 @@ impl Client {
         let limits =
             Limits { in_memory: self.limits.frame_in_memory as usize, frame: self.limits.frame_limit as usize };
         let mut frames = FrameReader::new(body, limits);
-        let decoder = Decoder {
-            kind,
-            limits: UnpackLimits { detail: self.limits.record_limit, ..UnpackLimits::default() },
-            live: Arc::from(self.tenant.live_statuses.as_slice()),
-        };
-        let mut page = Page::default();
+        let decoder = self.decoder(kind);
+        let at_once = if decoder.keeping.is_some() { 1 } else { DECODING };
+        let (mut page, mut kept, mut full) = (Page::default(), 0, false);
         let mut decoding = std::collections::VecDeque::new();
         let (mut batch, mut bytes) = (Vec::new(), 0);
         loop {
@@ -98,17 +127,24 @@ impl Client {
                 batch.push(frame);
             } else if let Err(error) = next {
                 let error = failed(stage, error);
+                self.count(stage, Some(error.class));
                 if frames.whole_frames() == 0 {
                     return Err(error);
                 }
-                self.count(stage, Some(error.class));
                 page.cut = Some(error);
             }
             if (ended || batch.len() >= TOGETHER || bytes >= TOGETHER_BYTES) && !batch.is_empty() {
-                if decoding.len() >= DECODING {
-                    collect(&mut page, decoding.pop_front()).await;
+                if decoding.len() >= at_once {
+                    full |= self.collect(&mut page, &mut kept, decoding.pop_front()).await;
                 }
-                decoding.push_back(decoder.start(std::mem::take(&mut batch)));
+                if full {
+                    break;
+                }
+                let room = Room {
+                    bytes: self.limits.kept_limit.saturating_sub(kept),
+                    always: ALWAYS.saturating_sub(page.frames()),
+                };
+                decoding.push_back(decoder.start(std::mem::take(&mut batch), room));
                 bytes = 0;
             }
             if ended {
@@ -116,7 +152,11 @@ impl Client {
             }
         }
         while let Some(decoded) = decoding.pop_front() {
-            collect(&mut page, Some(decoded)).await;
+            full |= self.collect(&mut page, &mut kept, Some(decoded)).await;
+        }
+        if full {
+            let full = || CallError::new(stage, Class::Full, "read as far as export.kept_limit allows");
+            page.cut.get_or_insert_with(full);
         }
         let mistyped: u64 = page.records.iter().map(|record| u64::from(record.mistyped)).sum();
         if mistyped > 0 {
@@ -125,21 +165,37 @@ impl Client {
         }
         Ok(page)
     }
-}
 
-async fn collect(page: &mut Page, decoded: Option<JoinHandle<Decoded>>) {
-    let Some(decoded) = decoded else { return };
-    match decoded.await {
-        Ok(decoded) => {
-            for result in decoded {
-                match result {
-                    Ok(record) => page.records.push(record),
-                    Err(broken) => page.broken.push(broken),
-                }
+    fn decoder(&self, kind: Kind) -> Decoder {
+        let mut limits = UnpackLimits { detail: self.limits.record_limit, ..UnpackLimits::default() };
+        let keeping = Keeping::of(kind, &self.tenant);
+        if let Some(keeping) = &keeping {
+            limits.attachment = keeping.limit;
+            limits.total = self.limits.record_limit.saturating_add(self.limits.kept_limit);
+        }
+        let live = Arc::from(self.tenant.live_statuses.as_slice());
+        Decoder { kind, limits, live, keeping: keeping.map(Arc::new) }
+    }
+
+    /// Adds a batch to the page; true when a record of it did not fit.
+    async fn collect(&self, page: &mut Page, kept: &mut u64, decoded: Option<JoinHandle<Decoded>>) -> bool {
+        let Some(decoded) = decoded else { return false };
+        let Ok(decoded) = decoded.await else {
+            // Panics are caught frame by frame; what is left is the runtime going down.
+            page.cut = Some(CallError::new(Stage::Vacancies, Class::Transient, "decoding was cancelled"));
+            return false;
+        };
+        for result in decoded.results {
+            match result {
+                Ok(record) => page.records.push(record),
+                Err(broken) => page.broken.push(broken),
             }
         }
-        // Panics are caught frame by frame; what is left is the runtime going down.
-        Err(_) => page.cut = Some(CallError::new(Stage::Vacancies, Class::Transient, "decoding was cancelled")),
+        for outcome in decoded.outcomes {
+            self.metrics.listed.get_or_create(&Listed { tenant: self.id.to_string(), outcome }).inc();
+        }
+        *kept += decoded.kept;
+        decoded.full
     }
 }
 
@@ -149,22 +205,51 @@ struct Decoder {
     kind: Kind,
     limits: UnpackLimits,
     live: Arc<[String]>,
+    keeping: Option<Arc<Keeping>>,
 }
 
 impl Decoder {
-    fn start(&self, frames: Vec<Frame>) -> JoinHandle<Decoded> {
+    fn start(&self, frames: Vec<Frame>, room: Room) -> JoinHandle<Decoded> {
         let decoder = self.clone();
-        spawn_blocking(move || frames.into_iter().map(|frame| decoder.one(frame)).collect())
+        spawn_blocking(move || decoder.batch(frames, room))
+    }
+
+    fn batch(&self, frames: Vec<Frame>, room: Room) -> Decoded {
+        let mut decoded = Decoded::default();
+        for frame in frames {
+            let (result, outcomes) = match self.one(frame) {
+                Ok((record, outcomes)) => (Ok(record), outcomes),
+                Err(broken) => (Err(broken), Vec::new()),
+            };
+            let files = result.as_ref().ok().and_then(|record| record.document.attachments.as_deref());
+            let kept: u64 = files.unwrap_or_default().iter().map(|file| file.content.len() as u64).sum();
+            if decoded.results.len() >= room.always && decoded.kept + kept > room.bytes {
+                decoded.full = true;
+                break;
+            }
+            decoded.kept += kept;
+            decoded.outcomes.extend(outcomes);
+            decoded.results.push(result);
+        }
+        decoded
     }
 
     /// A record that cannot be read costs itself only, even where reading it hits a bug of ours.
-    fn one(&self, frame: Frame) -> Result<Record, Broken> {
+    fn one(&self, frame: Frame) -> Result<(Record, Vec<&'static str>), Broken> {
         if let Frame::Oversize { bytes } = frame {
             return Err(Broken { cause: format!("its frame of {bytes} bytes is over export.frame_limit") });
         }
         let read = AssertUnwindSafe(|| {
-            let unpacked = unpack(self.kind, frame, &self.limits, false).map_err(|error| error.to_string())?;
-            read_record(self.kind, &unpacked.detail, &self.live).map_err(|error| error.to_string())
+            let unpacked =
+                unpack(self.kind, frame, &self.limits, self.keeping.is_some()).map_err(|error| error.to_string())?;
+            let mut record = read_record(self.kind, &unpacked.detail, &self.live).map_err(|error| error.to_string())?;
+            let mut outcomes = Vec::new();
+            if let Some(keeping) = &self.keeping {
+                let chosen = keeping.choose(record.document.listed(), unpacked.attachments);
+                record.document.attachments = Some(chosen.kept);
+                outcomes = chosen.outcomes;
+            }
+            Ok((record, outcomes))
         });
         match catch_unwind(read) {
             Ok(result) => result.map_err(|cause| Broken { cause }),
@@ -185,3 +270,6 @@ fn failed(stage: Stage, error: FrameError) -> CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

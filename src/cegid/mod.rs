@@ -4,6 +4,8 @@
 //! (the token would go along), bounds every wait and every answer, and sorts failures into classes ([`error`]). It
 //! decides nothing: when to call again is the worker's business.
 
+mod attachments;
+mod brisk;
 pub mod error;
 mod export;
 pub mod frames;
@@ -17,6 +19,7 @@ pub mod unpack;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use reqwest::{RequestBuilder, Response, redirect};
 use url::Url;
@@ -39,6 +42,25 @@ const SHORT_CALL: Duration = Duration::from_secs(60);
 const SHORT_ANSWER: usize = 8 * 1024 * 1024;
 /// Bytes read of an error's body.
 const ERROR_BODY: usize = 2048;
+
+/// What the wrapper of Cegid's JSON answers says, if there is one.
+#[derive(serde::Deserialize)]
+struct Wrapper {
+    status: Option<serde_json::Value>,
+}
+
+/// Why an answer with a status of success is none: a proxy's or a maintenance site's page, or an error in JSON.
+fn disguised(body: &[u8]) -> Option<&'static str> {
+    let text = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii_start();
+    match text.first() {
+        Some(b'<') => Some("a page in HTML instead of an answer"),
+        Some(b'{') => {
+            let wrapper = serde_json::from_slice::<Wrapper>(text).ok()?;
+            (wrapper.status? == "error").then_some("an error with a status of success")
+        }
+        _ => None,
+    }
+}
 
 /// How long a call may take.
 #[derive(Debug, Clone, Copy)]
@@ -106,20 +128,30 @@ impl Client {
         call: Call,
         request: impl Fn(&reqwest::Client) -> RequestBuilder,
     ) -> Result<Response, CallError> {
-        let (cache, scope) = match stage {
-            Stage::Webhooks if !self.tenant.hook_scope.is_empty() => (&self.hook_token, &self.tenant.hook_scope),
-            _ => (&self.token, &self.tenant.scope),
-        };
-        let token = cache.token(self, scope, None).await?;
+        let token = self.token(stage, None).await?;
         let with = |token: &token::Token| {
             request(&self.http).header("authorization", format!("bearer {}", token.value.expose()))
         };
         match self.head(stage, with(&token), call).await {
             Err(refused) if refused.status == Some(401) => {
-                let renewed = cache.token(self, scope, Some(token.number)).await?;
+                let renewed = self.token(stage, Some(token.number)).await?;
                 self.head(stage, with(&renewed), call).await
             }
             answer => answer,
+        }
+    }
+
+    /// The token for a stage. No token for the webhooks' own scope, while there is one for the other, is a missing right.
+    async fn token(&self, stage: Stage, refused: Option<u64>) -> Result<token::Token, CallError> {
+        if stage != Stage::Webhooks || self.tenant.hook_scope.is_empty() {
+            return self.token.token(self, &self.tenant.scope, refused).await;
+        }
+        match self.hook_token.token(self, &self.tenant.hook_scope, refused).await {
+            Err(refused) if refused.class == Class::Credentials => {
+                self.token.token(self, &self.tenant.scope, None).await?;
+                Err(CallError { stage, class: Class::Forbidden, ..refused })
+            }
+            token => token,
         }
     }
 
@@ -129,8 +161,15 @@ impl Client {
         self.body(stage, answer).await
     }
 
-    /// The body of a short answer, capped.
+    /// The body of a short answer, capped; not one that only looks like a success.
     async fn body(&self, stage: Stage, answer: Response) -> Result<Bytes, CallError> {
+        let body = self.whole_body(stage, answer).await?;
+        let Some(says) = disguised(&body) else { return Ok(body) };
+        self.count(stage, Some(Class::Unexpected));
+        Err(CallError::new(stage, Class::Unexpected, says))
+    }
+
+    async fn whole_body(&self, stage: Stage, answer: Response) -> Result<Bytes, CallError> {
         let mut stream = answer.bytes_stream();
         let mut body = Vec::new();
         while let Some(chunk) = stream.next().await {
@@ -167,9 +206,32 @@ impl Client {
         result
     }
 
+    /// When a token was last given; none yet is none.
+    pub fn token_given_at(&self) -> Option<DateTime<Utc>> {
+        self.token.given_at().max(self.hook_token.given_at())
+    }
+
     fn count(&self, stage: Stage, failed: Option<Class>) {
         let class = failed.map_or("ok", Class::as_str);
         let labels = metrics::Call { tenant: self.id.to_string(), stage: stage.as_str(), class };
         self.metrics.calls.get_or_create(&labels).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_and_an_error_are_no_answer_whatever_the_status() {
+        for body in ["<!DOCTYPE html>", " \r\n<html>", "\u{feff}<p>", r#"{"code":500,"status":"error","message":"x"}"#]
+        {
+            assert!(disguised(body.as_bytes()).is_some(), "{body}");
+        }
+        for body in
+            ["", "null", "OK", r#"{"code":200,"status":"success","data":{"hookId":1}}"#, r#"{"hookId":"a"}"#, "[]"]
+        {
+            assert_eq!(disguised(body.as_bytes()), None, "{body}");
+        }
     }
 }

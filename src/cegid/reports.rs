@@ -25,7 +25,7 @@ struct ReportItem<'a> {
 }
 
 impl Client {
-    /// Posts what became of these subjects; any 2xx is success.
+    /// Posts what became of these subjects; any 2xx is success, unless a page or an error in JSON comes with it.
     ///
     /// # Errors
     /// The class says whether the batch was refused or Cegid is away.
@@ -48,7 +48,8 @@ impl Client {
             .collect();
         let report = Report { report_type, items };
         let url = self.url(&self.tenant.paths.reports);
-        self.send(Stage::Reports, Call::Short, |http| http.post(url.clone()).json(&report)).await?;
+        let answer = self.send(Stage::Reports, Call::Short, |http| http.post(url.clone()).json(&report)).await?;
+        self.body(Stage::Reports, answer).await?;
         Ok(())
     }
 }

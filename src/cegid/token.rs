@@ -1,6 +1,9 @@
 //! Access tokens: cached until they expire, and asked for once however many callers wait.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
@@ -12,6 +15,8 @@ use crate::settings::Secret;
 
 /// A token is not used this close to its end: the call takes time too.
 const LEEWAY: Duration = Duration::from_secs(30);
+/// A refusal is answered again so long without asking: calls that were under way when it came are no further attempt.
+const REFUSAL: Duration = Duration::from_secs(1);
 /// Assumed when the answer names no usable lifetime.
 const LIFETIME: u64 = 600;
 
@@ -28,7 +33,19 @@ pub(super) struct Token {
 #[derive(Default)]
 pub(super) struct TokenCache {
     /// Held while a token is asked for, so that other callers wait for that one.
-    current: Mutex<(Option<Token>, u64)>,
+    current: Mutex<Current>,
+    /// How often a token was asked for.
+    asked: AtomicU64,
+    /// When the last one was given, in microseconds since 1970; 0 before the first.
+    given: AtomicI64,
+}
+
+#[derive(Default)]
+struct Current {
+    token: Option<Token>,
+    number: u64,
+    /// Why none was given when one was last asked for, and when.
+    failed: Option<(CallError, DateTime<Utc>)>,
 }
 
 #[derive(Deserialize)]
@@ -46,23 +63,44 @@ fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> 
 
 impl TokenCache {
     /// The token in use, or a new one when there is none, it is about to expire, or it is the one that was `refused`.
+    ///
+    /// Who waited while one was asked for in vain has the same answer: eight stages that start together are one call.
     pub(super) async fn token(&self, client: &Client, scope: &str, refused: Option<u64>) -> Result<Token, CallError> {
+        let asked = self.asked.load(Ordering::Acquire);
         let mut current = self.current.lock().await;
         let now = client.clock.now();
-        if let Some(token) = &current.0
+        if let Some(token) = &current.token
             && refused != Some(token.number)
             && token.expires_at > now
         {
             return Ok(token.clone());
         }
-        current.0 = None;
-        let (value, lifetime) = ask(client, scope).await?;
+        if let Some((failed, at)) = &current.failed
+            && (asked != self.asked.load(Ordering::Acquire)
+                || failed.class == Class::Credentials && now < *at + REFUSAL)
+        {
+            return Err(failed.clone());
+        }
+        current.token = None;
+        let answer = ask(client, scope).await;
+        self.asked.fetch_add(1, Ordering::Release);
+        current.failed = answer.as_ref().err().map(|failed| (failed.clone(), now));
+        let (value, lifetime) = answer?;
         let lifetime = Duration::from_secs(lifetime);
-        current.1 += 1;
-        let token =
-            Token { value, number: current.1, expires_at: now + lifetime.saturating_sub(LEEWAY.min(lifetime / 2)) };
-        current.0 = Some(token.clone());
+        current.number += 1;
+        let token = Token {
+            value,
+            number: current.number,
+            expires_at: now + lifetime.saturating_sub(LEEWAY.min(lifetime / 2)),
+        };
+        current.token = Some(token.clone());
+        self.given.store(now.timestamp_micros(), Ordering::Relaxed);
         Ok(token)
+    }
+
+    /// When a token was last given.
+    pub(super) fn given_at(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.given.load(Ordering::Relaxed)).filter(|at| *at > DateTime::UNIX_EPOCH)
     }
 }
 

@@ -5,6 +5,7 @@
 //! inflate to is bounded together. A broken archive costs its record and nothing else.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::io::{BufReader, Cursor, Read, Seek};
 
@@ -13,6 +14,13 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::frames::Frame;
 use crate::domain::Kind;
+
+mod metered;
+use metered::Metered;
+
+/// What finding and reading an archive's directory may read of it, in bytes: ten times what a thousand entries take. A
+/// directory is held whole, at about ten times its size, before its entries can be counted.
+const DIRECTORY: u64 = 1 << 20;
 
 /// What an archive may hold, and inflate to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +158,13 @@ fn read<R: Read + Seek>(
     limits: &UnpackLimits,
     want_attachments: bool,
 ) -> Result<Unpacked, UnpackError> {
-    let mut archive = ZipArchive::new(source).map_err(|e| class(&e))?;
+    let may_read = Cell::new(DIRECTORY);
+    let mut archive = match ZipArchive::new(Metered::new(source, &may_read)) {
+        Ok(archive) => archive,
+        Err(_) if may_read.get() == 0 => return Err(UnpackError::TooManyEntries),
+        Err(error) => return Err(class(&error)),
+    };
+    may_read.set(u64::MAX);
     if archive.len() > limits.entries {
         return Err(UnpackError::TooManyEntries);
     }
@@ -172,7 +186,13 @@ fn read<R: Read + Seek>(
     }
     let mut attachments = Vec::with_capacity(archive.len() - 1);
     for index in (0..archive.len()).filter(|index| *index != detail_index) {
-        let entry = archive.by_index_data(index).map_err(|e| class(&e))?;
+        let Ok(entry) = archive.by_index_data(index) else {
+            // Its header is broken, and it alone.
+            let name = archive.name_for_index(index).and_then(Result::ok).unwrap_or(Cow::Borrowed("")).into_owned();
+            let content = want_attachments.then_some(Err(UnpackError::Archive));
+            attachments.push(Attachment { name, size: 0, content });
+            continue;
+        };
         if entry.is_dir() {
             continue;
         }

@@ -2,8 +2,11 @@
 
 #[cfg(feature = "demo")]
 mod demo;
+mod erase;
 mod hooks;
 mod serve;
+mod sweeps;
+mod tenants;
 
 use std::{
     path::{Path, PathBuf},
@@ -12,13 +15,16 @@ use std::{
 
 use cegid_indexer::{
     database::Database,
-    settings::{Problem, Settings},
+    domain::TenantId,
+    settings::{Problem, Settings, reload::Source},
     telemetry,
 };
 use clap::{Parser, Subcommand};
 
 /// Configuration problems, as in sysexits.h.
 const EXIT_CONFIG: u8 = 78;
+/// A command that cannot be meant so, as in sysexits.h.
+const EXIT_USAGE: u8 = 64;
 /// A service that is needed is away, as in sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
 /// Something failed while running, as in sysexits.h.
@@ -44,6 +50,12 @@ enum Command {
     Check,
     /// Ask the service on this machine whether it is ready; for a container's HEALTHCHECK
     Healthcheck,
+    /// Show the sweeps, ask for one now, or confirm removals that were held back
+    Sweeps(sweeps::Sweeps),
+    /// Erase somebody at once, and keep them out until it is lifted
+    Erase(erase::Erase),
+    /// Show tenants, pause and resume their work, or disconnect them
+    Tenant(tenants::Tenant),
     /// Show the hooks at Cegid, register or unregister them by hand
     #[command(subcommand)]
     Hooks(hooks::Hooks),
@@ -60,18 +72,26 @@ pub fn run() -> ExitCode {
         Command::Migrate => serve::migrate(file),
         Command::Check => check(file),
         Command::Healthcheck => serve::healthcheck(file),
+        Command::Sweeps(asked) => sweeps::sweeps(file, asked),
+        Command::Erase(asked) => erase::erase(file, asked),
+        Command::Tenant(asked) => tenants::tenant(file, asked),
         Command::Hooks(command) => hooks::hooks(file, command),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo),
     }
 }
 
-/// The settings of the file and the environment, or every problem on the standard error stream.
-fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+/// Where the settings come from: the file and the environment.
+fn source(file: Option<&Path>) -> Source {
     // Variables that are not Unicode are not ours.
     let environment =
         std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-    Settings::load(file, environment).map_err(|problems| {
+    Source::new(file.map(Path::to_owned), environment)
+}
+
+/// The settings, or every problem on the standard error stream.
+fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+    source(file).load().map_err(|problems| {
         print_problems(&problems);
         ExitCode::from(EXIT_CONFIG)
     })
@@ -98,6 +118,42 @@ fn check(file: Option<&Path>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(code) => code,
+    }
+}
+
+/// A command's own work, with the database of the settings; a failure of the database ends it with a sentence.
+fn with_database(
+    file: Option<&Path>,
+    doing: &str,
+    work: impl AsyncFnOnce(Settings, Database) -> sqlx::Result<ExitCode>,
+) -> ExitCode {
+    let (settings, runtime) = match settings(file).and_then(|settings| Ok((settings, serve::runtime()?))) {
+        Ok(prepared) => prepared,
+        Err(code) => return code,
+    };
+    runtime.block_on(async {
+        let database = match Database::new(&settings.database, settings.worker.lease) {
+            Ok(database) => database,
+            Err(error) => return fail(EXIT_CONFIG, &error),
+        };
+        match work(settings, database).await {
+            Ok(code) => code,
+            Err(error) => {
+                fail(EXIT_UNAVAILABLE, &format!("{doing}: {error}; is database.url right, and `migrate` done?"))
+            }
+        }
+    })
+}
+
+/// The tenant of this name, or which there are.
+fn known_tenant(settings: &Settings, name: &str) -> Result<TenantId, ExitCode> {
+    match settings.tenants.keys().find(|tenant| tenant.as_str() == name) {
+        Some(tenant) => Ok(tenant.clone()),
+        None => {
+            let known: Vec<&str> = settings.tenants.keys().map(TenantId::as_str).collect();
+            let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+            Err(fail(EXIT_USAGE, &format!("no tenant `{name}` in the settings: {known}")))
+        }
     }
 }
 

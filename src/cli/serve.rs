@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, fail, settings};
+use super::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, fail, settings, source};
 
 /// A container's health check gives up before the engine does.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(4);
@@ -65,7 +65,7 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
     };
     let ended = runtime.block_on(async {
         let app = match App::bind(settings, Clock::machine()).await {
-            Ok(app) => app.work_on(work.handle().clone()),
+            Ok(app) => app.work_on(work.handle().clone()).reload_from(source(file)),
             Err(error @ StartError::Database(_)) => return fail(EXIT_CONFIG, &error),
             Err(error) => return fail(EXIT_UNAVAILABLE, &error),
         };

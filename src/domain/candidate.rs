@@ -1,15 +1,24 @@
 //! The members of `applicantdetail` that are used.
 
 use super::{
-    Coded, Document, Kind,
+    Coded, Document, Kind, Listed,
+    attachment::essence,
     document::Weight,
     lenient::{Flag, List, Text, view},
-    record::{RecordError, keyed},
+    record::{RecordError, keyed, usable_key},
 };
 
 view! {
     struct Wrapper {
         detail: Option<Candidate<'a>> = "candidateDetail",
+        attachments: List<File<'a>> = "attachments",
+    }
+
+    struct File {
+        id: Text<'a> = "id",
+        resume: Flag = "isResume",
+        mime_type: Text<'a> = "mimeType",
+        name: Text<'a> = "filename",
     }
 
     struct Candidate {
@@ -85,6 +94,7 @@ pub(super) fn read(json: &str) -> Result<Document, RecordError> {
     document.modified = candidate.modified.owned();
     document.anonymised = candidate.anonymised.0.unwrap_or(false);
     document.email = candidate.email.owned();
+    document.listed = wrapper.attachments.0.into_iter().filter_map(listed).collect();
     document.title = candidate.title.owned().unwrap_or_default();
     for text in [&candidate.title, &candidate.first_name, &candidate.middle_name, &candidate.last_name] {
         say(&mut document, Weight::A, text);
@@ -122,6 +132,14 @@ pub(super) fn read(json: &str) -> Result<Document, RecordError> {
         document.code("educations.educationLevel", education.level);
     }
     Ok(document)
+}
+
+/// A file that the record marks as a resume.
+fn listed(file: File<'_>) -> Option<Listed> {
+    file.resume.0.filter(|resume| *resume)?;
+    let id = file.id.0.as_deref().filter(|id| usable_key(id)).map(str::to_owned);
+    let mime_type = file.mime_type.owned().as_deref().map(essence).unwrap_or_default();
+    Some(Listed { id, name: file.name.owned().unwrap_or_default(), mime_type })
 }
 
 fn say(document: &mut Document, weight: Weight, text: &Text<'_>) {

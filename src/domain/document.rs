@@ -3,14 +3,18 @@
 use std::fmt;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::{
-    Coded, Kind, Subject,
-    fold::{Stemming, fold_into},
+    Attachment, Coded, Kind, Listed, Subject,
+    fold::{Stemming, fold_up_to},
 };
 
 /// Bytes of folded text kept of one weight: PostgreSQL's search vectors end at 1 MiB.
 const WORDS: usize = 200_000;
+
+/// Version of the mapping from a record to a document: raised when documents that are held must be made anew.
+pub const FORM: i32 = 1;
 
 /// A record as it is indexed. Its `Debug` shows nothing of a person.
 #[derive(Clone)]
@@ -30,6 +34,9 @@ pub struct Document {
     pub created: Option<String>,
     /// Modification date as Cegid wrote it.
     pub modified: Option<String>,
+    /// Resumes that are kept; none where they were not asked for.
+    pub attachments: Option<Vec<Attachment>>,
+    pub(super) listed: Vec<Listed>,
     pub(super) email: Option<String>,
     pub(super) coded: Vec<CodedField>,
     pub(super) raw: String,
@@ -71,6 +78,8 @@ impl Document {
             anonymised: false,
             created: None,
             modified: None,
+            attachments: None,
+            listed: Vec::new(),
             email: None,
             coded: Vec::new(),
             raw: String::new(),
@@ -82,7 +91,7 @@ impl Document {
     pub(super) fn words(&mut self, weight: Weight, text: &str) {
         let words = &mut self.words[weight as usize];
         if words.len() < WORDS {
-            fold_into(text, words);
+            fold_up_to(text, words, WORDS);
             if words.len() > WORDS {
                 let end = (0..=WORDS).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);
                 words.truncate(end);
@@ -115,6 +124,11 @@ impl Document {
         self.email.as_deref()
     }
 
+    /// The resumes that the record lists.
+    pub fn listed(&self) -> &[Listed] {
+        &self.listed
+    }
+
     /// Its coded values as JSON, the status among them.
     pub fn coded_json(&self) -> String {
         let mut coded: Vec<&CodedField> = self.coded.iter().collect();
@@ -128,6 +142,11 @@ impl Document {
     /// The detail object as received.
     pub fn raw(&self) -> &str {
         &self.raw
+    }
+
+    /// SHA-256 of what is kept as raw: tells whether a read shows anything new.
+    pub fn content(&self) -> [u8; 32] {
+        Sha256::digest(self.raw.as_bytes()).into()
     }
 
     /// How its words are stemmed.

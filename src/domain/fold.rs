@@ -24,27 +24,34 @@ pub fn fold(text: &str) -> String {
 
 /// Appends `text` for search to `out`, a space before it if needed.
 pub fn fold_into(text: &str, out: &mut String) {
-    Folding { out, query: false }.fold(text);
+    fold_up_to(text, out, usize::MAX);
+}
+
+/// Appends `text` for search until `out` holds `enough` bytes or somewhat more: folding can make eleven of one.
+pub(super) fn fold_up_to(text: &str, out: &mut String, enough: usize) {
+    Folding { out, query: false, enough }.fold(text);
 }
 
 /// A query for search: folded, but with its double quotes, and the minus at the start of a word or a phrase, which
 /// `websearch_to_tsquery` understands.
 pub fn fold_query(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    Folding { out: &mut out, query: true }.fold(text);
+    Folding { out: &mut out, query: true, enough: usize::MAX }.fold(text);
     out
 }
 
 struct Folding<'a> {
     out: &'a mut String,
     query: bool,
+    /// Bytes of `out` after which nothing more is read.
+    enough: usize,
 }
 
 impl Folding<'_> {
     fn fold(&mut self, text: &str) {
         let bytes = text.as_bytes();
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && self.out.len() < self.enough {
             if bytes[at].is_ascii_alphanumeric() || !bytes[at].is_ascii() {
                 let length = word_length(&text[at..]);
                 if length > 0 {
@@ -91,6 +98,9 @@ impl Folding<'_> {
             return word.len();
         }
         for char in word.chars() {
+            if self.out.len() >= self.enough {
+                break;
+            }
             push_folded(char, self.out);
         }
         let folded = &self.out[start..];

@@ -168,7 +168,11 @@ impl Leaf<'_> for Whole {
     }
 }
 
-/// An array.
+/// Items kept of one array: more than a record has. An item takes up to a hundred times the two bytes that it is
+/// written with, so that a large record of nothing but `[0,0,…]` would fill the memory.
+const ITEMS: usize = 1_000;
+
+/// An array, up to `ITEMS`. A longer one is cut, and counted as a wrong value.
 pub(crate) struct List<T>(pub(crate) Vec<T>);
 
 impl<T> Default for List<T> {
@@ -180,8 +184,15 @@ impl<T> Default for List<T> {
 impl<'de, T: Deserialize<'de>> Leaf<'de> for List<T> {
     fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
+        while items.len() < ITEMS {
+            match seq.next_element()? {
+                Some(item) => items.push(item),
+                None => return Ok(List(items)),
+            }
+        }
+        if seq.next_element::<IgnoredAny>()?.is_some() {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            let () = wrong();
         }
         Ok(List(items))
     }
@@ -365,6 +376,16 @@ mod tests {
             read(r#"{"text":1,"text":12.5,"flag":"True","whole":" 7 ","raw":007}"#.replace("007", "1e400").leak());
         assert_eq!((view.text.owned().as_deref(), view.flag.0, view.whole.0), (Some("12.5"), Some(true), Some(7)));
         assert_eq!((view.raw.text().as_deref(), wrong), (Some("1e400"), 0));
+    }
+
+    #[test]
+    fn an_endless_list_is_cut_and_counted() {
+        for (items, kept, cut) in [(ITEMS, ITEMS, 0), (ITEMS + 1, ITEMS, 1), (50 * ITEMS, ITEMS, 1)] {
+            let json = format!(r#"{{"list":[{}0],"text":"after"}}"#, "0,".repeat(items - 1));
+            let (view, wrong) = read(&json);
+            assert_eq!((view.list.0.len(), wrong), (kept, cut));
+            assert_eq!(view.text.owned().as_deref(), Some("after"));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The words of the service and the meaning of a record: pure, no I/O.
 
+mod attachment;
 mod candidate;
 mod coded;
 mod document;
@@ -10,8 +11,9 @@ pub(crate) mod lenient;
 mod record;
 mod vacancy;
 
+pub use attachment::{Attachment, Listed, essence};
 pub use coded::Coded;
-pub use document::{CodedField, Document};
+pub use document::{CodedField, Document, FORM};
 pub use fold::Stemming;
 pub use ids::{CandidateId, Kind, Subject, TenantId, VacancyReference};
 pub use record::{Record, RecordError, read_record};

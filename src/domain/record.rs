@@ -18,7 +18,7 @@ pub struct Record {
     pub subject: Subject,
     /// What is indexed of it.
     pub document: Document,
-    /// Members whose value had another type than is known, and were left out.
+    /// Members whose value had another type than is known and were left out, and lists that were cut.
     pub mistyped: u32,
 }
 
@@ -62,11 +62,14 @@ pub fn read_record(kind: Kind, json: &[u8], live: &[String]) -> Result<Record, R
 /// A document that is found by this key; ids are verbatim, so one that cannot be stored verbatim is none.
 pub(super) fn keyed(kind: Kind, key: &Text<'_>) -> Result<Document, RecordError> {
     match key.0.as_deref() {
-        Some(key) if !key.is_empty() && key.len() <= KEY && !key.contains('\0') => {
-            Ok(Document::new(Subject::new(kind, key.to_owned())))
-        }
+        Some(key) if usable_key(key) => Ok(Document::new(Subject::new(kind, key.to_owned()))),
         _ => Err(RecordError::NoKey),
     }
+}
+
+/// Whether an id can be stored verbatim.
+pub(super) fn usable_key(key: &str) -> bool {
+    !key.is_empty() && key.len() <= KEY && !key.contains('\0')
 }
 
 #[cfg(test)]
@@ -172,6 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn the_resumes_of_a_candidate_are_listed_and_no_other_file() {
+        let file = |id: Value, resume: Value| json!({"id": id, "isResume": resume, "mimeType": "Application/PDF; x=1", "filename": "../../CV.pdf"});
+        let mut value = candidate();
+        value["attachments"] = json!([
+            file(json!("a b"), json!(true)),
+            file(json!("letter"), json!(false)),
+            file(json!("unmarked"), Value::Null),
+            file(json!("a\u{0}b"), json!("true")),
+            {"isResume": true, "id": "bare"},
+            "no file"
+        ]);
+        let document = read(Kind::Candidate, &value).unwrap().document;
+        let listed: Vec<_> =
+            document.listed().iter().map(|it| (it.id.as_deref(), it.mime_type.as_str(), it.name.as_str())).collect();
+        let pdf = ("application/pdf", "../../CV.pdf");
+        assert_eq!(listed, [(Some("a b"), pdf.0, pdf.1), (None, pdf.0, pdf.1), (Some("bare"), "", "")]);
+        assert!(document.attachments.is_none() && !format!("{:?}", document.listed()).contains("CV"));
+    }
+
+    #[test]
     fn an_anonymised_candidate_is_known_as_such_however_it_is_written() {
         for said in [json!(true), json!("true"), json!(1)] {
             let mut value = candidate();
@@ -220,6 +243,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A hundred thousand levels are read past without a stack for them where nothing is used, and refused where a
+    /// member that is used holds them.
+    #[test]
+    fn depth_costs_nothing_but_the_record() {
+        let deep = 100_000;
+        let nested = |open: &str, close: &str| format!("{}1{}", open.repeat(deep), close.repeat(deep));
+        let (arrays, objects) = (nested("[", "]"), nested(r#"{"a":"#, "}"));
+        for kind in Kind::ALL {
+            for value in [&arrays, &objects] {
+                for member in ["unknown", "title", "jobDescription", "experiences", "status", "skills"] {
+                    let json = format!(r#"{{"{member}":{value},"reference":"r","id":"r"}}"#);
+                    let record = read_record(kind, json.as_bytes(), &[]).unwrap();
+                    assert_eq!((record.subject.key(), record.document.raw()), ("r", json.as_str()), "{member}");
+                }
+                assert_eq!(read_record(kind, value.as_bytes(), &[]).unwrap_err(), RecordError::NoKey);
+                let open = &value[..value.len() / 2];
+                assert_eq!(read_record(kind, open.as_bytes(), &[]).unwrap_err(), RecordError::NotJson);
+            }
+        }
+        // Only members of members that are used cost a stack, and there is an end to those.
+        for wrapper in ["offerDetail", "candidateDetail"] {
+            let json = nested(&format!(r#"{{"{wrapper}":"#), "}");
+            for kind in Kind::ALL {
+                assert!(read_record(kind, json.as_bytes(), &[]).is_err(), "{wrapper}");
+            }
+        }
+    }
+
+    /// A text whose every letter folds to eleven times its bytes is not folded further than is kept.
+    #[test]
+    fn words_end_where_nothing_more_is_kept() {
+        let title = "\u{fdfa}".repeat(200_000);
+        let json = json!({"reference": "r", "jobDescription": {"title": title}});
+        let record = read(Kind::Vacancy, &json).unwrap();
+        let words = &record.document.folded()[0];
+        assert!((199_990..=200_000).contains(&words.len()) && words.capacity() < 500_000, "{}", words.capacity());
     }
 
     #[test]

@@ -50,12 +50,13 @@ pub(super) async fn append(
                                $7::timestamptz[], $8::text[], $9::bytea[])
           returning id, tenant, kind, key, received_at
         )
-        insert into subject (tenant, kind, key, wanted, due_at, waiting_since)
-        select tenant, kind, key, max(id), max(received_at), min(received_at)
+        insert into subject (tenant, kind, key, wanted, announced, due_at, waiting_since)
+        select tenant, kind, key, max(id), max(id), max(received_at), min(received_at)
         from appended where key is not null
         group by tenant, kind, key order by tenant, kind, key
         on conflict (tenant, kind, key) do update set
           wanted = greatest(subject.wanted, excluded.wanted),
+          announced = greatest(subject.announced, excluded.announced),
           due_at = case
             when subject.wanted <= subject.settled or subject.dead_at is not null then excluded.due_at
             when subject.attempts > 0 then subject.due_at

@@ -9,6 +9,7 @@
 //! split until the one that cannot be stored stands alone, and is stored as ignored.
 
 mod append;
+mod forget;
 mod heard;
 
 use std::{sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+pub use forget::forget;
 pub use heard::heard_since;
 
 use crate::{

@@ -5,12 +5,50 @@ use sqlx::PgConnection;
 
 use crate::{
     database::Database,
-    domain::{Document, Kind, TenantId},
+    domain::{Document, FORM, Kind, TenantId},
 };
 
 /// Text that PostgreSQL can hold: a NUL cannot be.
 fn storable(text: &str) -> String {
     text.replace('\0', "")
+}
+
+/// What is held under a key.
+pub struct Held {
+    /// Vacancy reference or candidate id.
+    pub key: String,
+    /// SHA-256 of its content.
+    pub content: Vec<u8>,
+    form: i32,
+    searchable: bool,
+}
+
+impl Held {
+    /// Whether writing this document would change nothing.
+    pub fn is(&self, document: &Document) -> bool {
+        self.form == FORM && self.searchable == document.live && self.shows(document)
+    }
+
+    /// Whether the document's content is what is held, whatever was made out of it.
+    pub fn shows(&self, document: &Document) -> bool {
+        self.content == document.content()
+    }
+}
+
+/// What is held of these keys.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn held(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, keys: &[&str]) -> sqlx::Result<Vec<Held>> {
+    sqlx::query_as!(
+        Held,
+        "select key, content, form, searchable from document where tenant = $1 and kind = $2 and key = any($3)",
+        tenant.as_str(),
+        kind.as_str(),
+        keys as _
+    )
+    .fetch_all(tx)
+    .await
 }
 
 /// Writes documents that one read showed. A document whose subject a newer read has settled is left alone.
@@ -40,25 +78,28 @@ pub async fn write(
     let created = optional(|document| document.created.clone());
     let modified = optional(|document| document.modified.clone());
     let coded = column(Document::coded_json);
+    let contents: Vec<Vec<u8>> = documents.iter().map(|document| document.content().to_vec()).collect();
     let raws: Vec<&str> = documents.iter().map(|document| document.raw()).collect();
     let stemmings: Vec<&str> = documents.iter().map(|document| document.stemming().as_str()).collect();
     let [a, b, c] = [0, 1, 2]
         .map(|weight| documents.iter().map(|document| document.folded()[weight].as_str()).collect::<Vec<&str>>());
     sqlx::query!(
         r#"insert into document (tenant, kind, key, read_number, searchable, title, language, status, created, modified,
-                                 coded, raw, indexed_at, search)
-           select $1, $2, u.key, $3, u.searchable, u.title, u.language, u.status, u.created, u.modified, u.coded, u.raw, $4,
+                                 coded, raw, content, form, indexed_at, search)
+           select $1, $2, u.key, $3, u.searchable, u.title, u.language, u.status, u.created, u.modified, u.coded, u.raw,
+                  u.content, $18, $4,
                   setweight(folded_words(u.stemming, u.a), 'A') || setweight(folded_words(u.stemming, u.b), 'B')
-                  || setweight(folded_words(u.stemming, u.c), 'C')
+                  || setweight(folded_words(u.stemming, u.c), 'C') || coded_words(u.coded)
            from unnest($5::text[], $6::boolean[], $7::text[], $8::integer[], $9::text[], $10::text[], $11::text[],
-                       $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[])
-                as u (key, searchable, title, language, status, created, modified, coded, raw, stemming, a, b, c)
+                       $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $19::bytea[])
+                as u (key, searchable, title, language, status, created, modified, coded, raw, stemming, a, b, c, content)
            where coalesce((select s.settled from subject s where s.tenant = $1 and s.kind = $2 and s.key = u.key), 0) < $3
            order by u.key
            on conflict (tenant, kind, key) do update set
              read_number = excluded.read_number, searchable = excluded.searchable, title = excluded.title,
              language = excluded.language, status = excluded.status, created = excluded.created,
              modified = excluded.modified, coded = excluded.coded, raw = excluded.raw,
+             content = excluded.content, form = excluded.form,
              indexed_at = excluded.indexed_at, search = excluded.search
            where document.read_number < excluded.read_number"#,
         tenant.as_str(),
@@ -78,6 +119,8 @@ pub async fn write(
         &a as _,
         &b as _,
         &c as _,
+        FORM,
+        &contents as _,
     )
     .execute(tx)
     .await?;

@@ -1,9 +1,11 @@
-//! What is searchable: the documents, and the lists behind their coded values.
+//! What is searchable: the documents, the resumes beside them, and the lists behind their coded values.
 
+pub mod attachments;
 pub mod documents;
 pub mod referentials;
 pub mod search;
 
+mod terms;
 mod words;
 
 pub use words::Words;

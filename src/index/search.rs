@@ -1,15 +1,16 @@
 //! Searching table `document`, with the labels that table `referential` has for its coded values.
 //!
 //! A document is stemmed in its own language and asked for in French, in English and as it is written, so that words of
-//! one language are found in records of the other. Ranks count a word in the title most, then skills and labels, then
-//! descriptions.
+//! one language are found in records of the other; a word of a label, in whichever language it was read, finds the
+//! documents that hold its code (`terms.rs`). Ranks count a word in the title most, then skills and labels, then
+//! descriptions, then codes.
 
 use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Postgres, Transaction};
 
-use super::Words;
+use super::{Words, terms::Query};
 use crate::{
     database::Database,
     domain::{Kind, TenantId},
@@ -95,12 +96,13 @@ pub fn took_too_long(error: &sqlx::Error) -> bool {
 /// When the database cannot be read, or not within [`PATIENCE`].
 pub async fn find(database: &Database, tenant: &TenantId, kind: Kind, search: &Search) -> sqlx::Result<Page> {
     let mut tx = begin(database).await?;
+    let query = match &search.words {
+        Some(words) => Query::of(&mut tx, tenant, words).await?,
+        None => Query { wanted: String::new(), unwanted: String::new() },
+    };
     let page = match &search.words {
-        Some(words) if !words.wanted().is_empty() => ranked(&mut tx, tenant, kind, search, words).await?,
-        words => {
-            let unwanted = words.as_ref().map_or("", Words::unwanted);
-            newest(&mut tx, tenant, kind, search, unwanted).await?
-        }
+        Some(words) if !words.wanted().is_empty() => ranked(&mut tx, tenant, kind, search, &query).await?,
+        _ => newest(&mut tx, tenant, kind, search, &query.unwanted).await?,
     };
     tx.commit().await?;
     Ok(page)
@@ -145,7 +147,7 @@ async fn ranked(
     tenant: &TenantId,
     kind: Kind,
     search: &Search,
-    words: &Words,
+    query: &Query,
 ) -> sqlx::Result<Page> {
     // The dates are of one form within a tenant and kind, so their text sorts as they do.
     let rows = sqlx::query!(
@@ -153,10 +155,7 @@ async fn ranked(
              select d.key, coalesce(d.modified, d.created) as dated, d.indexed_at,
                     ts_rank(d.search, q.wanted) as rank
              from document d,
-                  (select websearch_to_tsquery('french', $3) || websearch_to_tsquery('english', $3)
-                            || websearch_to_tsquery('simple', $3) as wanted,
-                          websearch_to_tsquery('french', $4) || websearch_to_tsquery('english', $4)
-                            || websearch_to_tsquery('simple', $4) as unwanted) q
+                  (select $3::text::tsquery as wanted, $4::text::tsquery as unwanted) q
              where d.tenant = $1 and d.kind = $2 and d.search @@ q.wanted
                and ($4 = '' or not d.search @@ q.unwanted)
                and (d.searchable or $5) and ($6::integer is null or d.language = $6)
@@ -173,8 +172,8 @@ async fn ranked(
            order by p.rank desc, p.dated desc nulls last, p.indexed_at desc, p.key"#,
         tenant.as_str(),
         kind.as_str(),
-        words.wanted(),
-        words.unwanted(),
+        query.wanted,
+        query.unwanted,
         search.hidden,
         search.language,
         search.offset,
@@ -198,8 +197,7 @@ async fn newest(
              select d.key, coalesce(d.modified, d.created) as dated, d.indexed_at
              from document d
              where d.tenant = $1 and d.kind = $2
-               and ($3 = '' or not d.search @@ (websearch_to_tsquery('french', $3)
-                     || websearch_to_tsquery('english', $3) || websearch_to_tsquery('simple', $3)))
+               and ($3 = '' or not d.search @@ $3::text::tsquery)
                and (d.searchable or $4) and ($5::integer is null or d.language = $5)
            ), page as (
              select * from fitting order by dated desc nulls last, indexed_at desc, key offset $6 limit $7

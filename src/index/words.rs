@@ -2,11 +2,16 @@
 
 use crate::domain::fold::fold;
 
-/// What a search asks for, folded as the documents are, in the form that `websearch_to_tsquery` reads.
+const OR: &str = "or";
+/// The word, where it joins nothing.
+const QUOTED_OR: &str = "\"or\"";
+
+/// What a search asks for, folded as the documents are. A term is a word or a `"phrase"`, in the form that
+/// `websearch_to_tsquery` reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words {
-    wanted: String,
-    unwanted: String,
+    wanted: Vec<Vec<String>>,
+    unwanted: Vec<String>,
 }
 
 impl Words {
@@ -43,29 +48,47 @@ impl Words {
             } else if phrase {
                 wanted.push(format!("\"{folded}\""));
             } else if term.eq_ignore_ascii_case("or") {
-                wanted.push(folded);
+                wanted.push(OR.into());
             } else {
                 // An "or" that stood inside a word joins nothing.
-                wanted.extend(folded.split(' ').map(|word| if word == "or" { "\"or\"".into() } else { word.into() }));
+                wanted.extend(folded.split(' ').map(|word| if word == OR { QUOTED_OR.into() } else { word.into() }));
             }
         }
         // What stood on its one side was unwanted, or nothing.
-        while wanted.last().is_some_and(|last| last == "or") {
+        while wanted.last().is_some_and(|last| last == OR) {
             wanted.pop();
         }
-        let words = Words { wanted: wanted.join(" "), unwanted: unwanted.join(" or ") };
+        let words = Words { wanted: alternatives(wanted), unwanted };
         (!words.wanted.is_empty() || !words.unwanted.is_empty()).then_some(words)
     }
 
-    /// What must occur; empty when everything that is not unwanted is asked for.
-    pub fn wanted(&self) -> &str {
+    /// What must occur: all terms of one of these. Empty when everything that is not unwanted is asked for.
+    pub fn wanted(&self) -> &[Vec<String>] {
         &self.wanted
     }
 
-    /// What must not occur; empty when there is none.
-    pub fn unwanted(&self) -> &str {
+    /// Terms of which none must occur.
+    pub fn unwanted(&self) -> &[String] {
         &self.unwanted
     }
+}
+
+/// Takes terms apart at each "or" that stands between two of them; any other is a word.
+fn alternatives(terms: Vec<String>) -> Vec<Vec<String>> {
+    let mut alternatives: Vec<Vec<String>> = Vec::new();
+    let mut joins = false;
+    for term in terms {
+        let word = term == OR;
+        match alternatives.last_mut() {
+            Some(_) if word && !joins => joins = true,
+            Some(last) if !joins => last.push(term),
+            _ => {
+                alternatives.push(vec![if word { QUOTED_OR.into() } else { term }]);
+                joins = false;
+            }
+        }
+    }
+    alternatives
 }
 
 #[cfg(test)]
@@ -75,7 +98,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (String, String) {
-        Words::read(text).map(|words| (words.wanted, words.unwanted)).unwrap_or_default()
+        let joined = |words: Words| {
+            let wanted: Vec<String> = words.wanted.iter().map(|terms| terms.join(" ")).collect();
+            (wanted.join(" or "), words.unwanted.join(" or "))
+        };
+        Words::read(text).map(joined).unwrap_or_default()
     }
 
     #[test]
@@ -91,6 +118,9 @@ mod tests {
             ("aide\"soignant de", "aide \"soignant de\"", ""),
             ("-l'aube soudeur", "soudeur", "\"l aube\""),
             ("-OR a", "a", "\"or\""),
+            ("or a", "\"or\" a", ""),
+            ("a or or b", "a or \"or\" b", ""),
+            ("a or b c", "a or b c", ""),
             ("plaqué-or argent", "plaque \"or\" argent", ""),
         ] {
             assert_eq!(read(text), (wanted.to_owned(), unwanted.to_owned()), "{text}");
@@ -109,7 +139,8 @@ mod tests {
         fn any_text_is_read(text in "\\PC{0,40}|[a-c \"-]{0,40}") {
             if let Some(words) = Words::read(&text) {
                 let plain = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " \"".contains(c));
-                prop_assert!(plain(words.wanted()) && plain(words.unwanted()), "{words:?}");
+                prop_assert!(words.wanted().iter().flatten().chain(words.unwanted()).all(|term| plain(term)), "{words:?}");
+                prop_assert!(words.wanted().iter().all(|terms| !terms.is_empty()), "{words:?}");
             }
         }
     }

@@ -4,7 +4,7 @@
 //! the public path; the body is parsed only when it verified. A client id that nobody has takes the same path with a
 //! secret that nobody has.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     body::Body,
@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{
-    Intake, Known, VerifiedCallback,
+    Intake, VerifiedCallback,
     signature::{self, Refusal, SignedQuery},
 };
 use crate::{domain::TenantId, refusals::Refused};
@@ -123,10 +123,12 @@ impl Intake {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<TenantId, (Refusal, Option<TenantId>)> {
+        let directory = self.directory.entries();
         let (public_path, named) = self.public_path(path);
+        let named = named.map(|name| directory.by_name.get(name));
         let query =
             SignedQuery::parse(query).map_err(|refusal| (refusal, named.flatten().map(|known| known.id.clone())))?;
-        let client = self.directory.by_client.get(query.client_id());
+        let client = directory.by_client.get(query.client_id());
         // With a tenant in the path, both must agree.
         let known = match (named, client) {
             (None, client) => client.ok_or(Refusal::UnknownTenant),
@@ -148,12 +150,12 @@ impl Intake {
         }
     }
 
-    /// The path under which the request was registered, and the tenant that stands in it, known or not.
-    fn public_path(&self, path: &str) -> (String, Option<Option<&Arc<Known>>>) {
+    /// The path under which the request was registered, and the name of a tenant that stands in it, known or not.
+    fn public_path<'a>(&self, path: &'a str) -> (String, Option<&'a str>) {
         let inner = path.strip_prefix(&*self.prefix).filter(|rest| rest.starts_with("/api/")).unwrap_or(path);
         let mut steps = inner.split('/').skip(4);
         let named = match (steps.next(), steps.next()) {
-            (Some(tenant), Some(_)) => Some(self.directory.by_name.get(tenant)),
+            (Some(tenant), Some(_)) => Some(tenant),
             _ => None,
         };
         (format!("{}{inner}", self.prefix), named)

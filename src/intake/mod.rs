@@ -11,7 +11,14 @@ mod payload;
 mod query;
 mod signature;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -33,7 +40,7 @@ use crate::{
     inbox::{Inbox, NotStored},
     metrics::{Metrics, Received},
     refusals::{Refusals, Refused},
-    settings::{Secret, Settings, UnsignedPings},
+    settings::{Secret, Settings, Tenant, UnsignedPings},
 };
 
 /// Where the guide puts callbacks and pings; with a tenant in it, this is what is registered.
@@ -60,9 +67,30 @@ struct Known {
 
 /// The tenants, as a request names them.
 #[derive(Debug, Default)]
-struct Directory {
+struct Entries {
     by_client: HashMap<String, Arc<Known>>,
     by_name: HashMap<String, Arc<Known>>,
+}
+
+/// Whose callbacks are let in, now: a request is judged by what stands here when its body has been read.
+#[derive(Debug, Default)]
+pub struct Directory(RwLock<Arc<Entries>>);
+
+impl Directory {
+    /// Lets these tenants in from now on, and nobody else.
+    pub fn admit<'a>(&self, tenants: impl IntoIterator<Item = (&'a TenantId, &'a Arc<Tenant>)>) {
+        let mut entries = Entries::default();
+        for (id, tenant) in tenants {
+            let known = Arc::new(Known { id: id.clone(), secrets: tenant.secrets().cloned().collect() });
+            entries.by_client.insert(tenant.client_id.clone(), known.clone());
+            entries.by_name.insert(id.to_string(), known);
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
+    }
+
+    fn entries(&self) -> Arc<Entries> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Everything the handlers use.
@@ -95,12 +123,8 @@ impl Intake {
         refusals: Arc<Refusals>,
         metrics: Arc<Metrics>,
     ) -> Intake {
-        let mut directory = Directory::default();
-        for (id, tenant) in &settings.tenants {
-            let known = Arc::new(Known { id: id.clone(), secrets: tenant.secrets().cloned().collect() });
-            directory.by_client.insert(tenant.client_id.clone(), known.clone());
-            directory.by_name.insert(id.to_string(), known);
-        }
+        let directory = Directory::default();
+        directory.admit(&settings.tenants);
         let prefix = settings.public_url.as_ref().map(|url| url.path().trim_end_matches('/')).unwrap_or_default();
         let limits = Limits {
             body: settings.receive.body_limit,
@@ -109,6 +133,11 @@ impl Intake {
             unsigned_pings: settings.receive.unsigned_pings,
         };
         Intake { directory: Arc::new(directory), prefix: prefix.into(), limits, clock, inbox, refusals, metrics }
+    }
+
+    /// Where it is said whose callbacks are let in.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.clone()
     }
 
     /// The routes, also under the prefix of `public_url` for proxies that keep it.

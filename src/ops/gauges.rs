@@ -8,10 +8,10 @@ use crate::{
     clock::Clock,
     database::Database,
     domain::Kind,
-    hooks,
-    index::documents,
+    gaps, hooks,
+    index::{attachments, documents},
     lifecycle::Stop,
-    metrics::{Hooks, Metrics, OfKind},
+    metrics::{Hooks, Metrics, OfKind, OfTenant},
     outbox, subjects, sweeps,
 };
 
@@ -46,12 +46,30 @@ async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Re
         // What has no row below has none.
         metrics.documents.get_or_create(&labels).set(0);
         metrics.reports_waiting.get_or_create(&labels).set(0);
+        metrics.removals_held.get_or_create(&labels).set(0);
     }
     for (tenant, kind, count) in &documents {
         labels(tenant, kind).map(|labels| metrics.documents.get_or_create(&labels).set(*count));
     }
     for (tenant, kind, count) in &reports {
         labels(tenant, kind).map(|labels| metrics.reports_waiting.get_or_create(&labels).set(*count));
+    }
+    for (tenant, kind, count) in &gaps::totals(database).await? {
+        labels(tenant, kind).map(|labels| metrics.gaps.get_or_create(&labels).set(*count));
+    }
+    for held in &subjects::held(database).await? {
+        labels(&held.tenant, &held.kind).map(|labels| metrics.removals_held.get_or_create(&labels).set(held.count));
+    }
+    // A tenant whose resumes are all gone has no row any more.
+    for depth in &depths {
+        let labels = OfTenant { tenant: depth.tenant.clone() };
+        metrics.attachments.get_or_create(&labels).set(0);
+        metrics.attachment_bytes.get_or_create(&labels).set(0);
+    }
+    for kept in attachments::counts(database).await? {
+        let labels = OfTenant { tenant: kept.tenant };
+        metrics.attachments.get_or_create(&labels).set(kept.files);
+        metrics.attachment_bytes.get_or_create(&labels).set(kept.bytes);
     }
     for load in &loads {
         labels(&load.tenant, &load.kind)

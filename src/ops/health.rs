@@ -15,9 +15,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tokio::{sync::Mutex, time::Instant, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, timeout},
+};
 
-use crate::{database::Database, domain::TenantId, lifecycle::Stop};
+use crate::{database::Database, lifecycle::Stop, settings::Settings};
 
 /// An answer holds for so long: whoever can reach `/readyz` must not be able to load the database.
 const HOLDS: Duration = Duration::from_secs(1);
@@ -29,7 +32,7 @@ pub struct Health {
     database: Database,
     migrated: AtomicBool,
     stop: Stop,
-    tenants: Vec<TenantId>,
+    settings: watch::Receiver<Arc<Settings>>,
     last: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -46,8 +49,8 @@ struct Report {
 
 impl Health {
     /// Not ready until the schema is current.
-    pub fn new(database: Database, stop: Stop, tenants: Vec<TenantId>) -> Arc<Health> {
-        Arc::new(Health { database, migrated: AtomicBool::new(false), stop, tenants, last: Mutex::new(None) })
+    pub fn new(database: Database, stop: Stop, settings: watch::Receiver<Arc<Settings>>) -> Arc<Health> {
+        Arc::new(Health { database, migrated: AtomicBool::new(false), stop, settings, last: Mutex::new(None) })
     }
 
     /// The schema is current.
@@ -82,9 +85,12 @@ impl Health {
         };
         let ready = database == "ok";
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let missing =
-            self.tenants.is_empty().then_some("no tenant is configured: add a section [tenants.NAME] to the settings");
-        let tenants = self.tenants.iter().map(ToString::to_string).collect();
+        let settings = self.settings.borrow().clone();
+        let missing = settings
+            .tenants
+            .is_empty()
+            .then_some("no tenant is configured: add a section [tenants.NAME] to the settings");
+        let tenants = settings.tenants.keys().map(ToString::to_string).collect();
         (status, Report { ready, database, stopping, tenants, missing })
     }
 }

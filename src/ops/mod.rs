@@ -1,36 +1,39 @@
-//! The operators' listener: health, metrics, search.
+//! The operators' listener: health, metrics, tenants, search.
 
 mod gauges;
 mod health;
 mod problem;
 mod search;
+mod tenants;
 
 use std::sync::Arc;
 
 use axum::{Router, http::header, response::IntoResponse, routing::get};
+use tokio::sync::watch;
 
 pub use gauges::run as run_gauges;
 pub use health::Health;
 
-use crate::{database::Database, domain::TenantId, metrics::Metrics};
+use crate::{clock::Clock, database::Database, metrics::Metrics, settings::Settings};
 
 /// Health for whoever can reach the public listener: nothing that a stranger should not know.
 pub fn public_router(health: Arc<Health>) -> Router {
     Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(health::ready)).with_state(health)
 }
 
-/// Everything that operators are shown.
+/// Everything that operators are shown, with the settings as they are now.
 pub fn router(
     health: Arc<Health>,
+    settings: watch::Receiver<Arc<Settings>>,
     metrics: Arc<Metrics>,
     database: Database,
-    tenants: impl IntoIterator<Item = TenantId>,
+    clock: Clock,
 ) -> Router {
     let health = Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(health::ready_verbose))
         .with_state(health);
-    health.nest("/api/v1", search::router(database, tenants)).route(
+    health.nest("/api/v1", search::router(database, clock, settings)).route(
         "/metrics",
         get(move || {
             let page = metrics.page();

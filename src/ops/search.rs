@@ -1,11 +1,12 @@
 //! Searching the index: what an operator sees of it.
 //!
-//! Of a candidate that is the key, the title, the status and the coded values, and never a name or an address.
+//! Of a candidate that is the key, the title, the status, the coded values and how many resumes are kept, and never a
+//! name, an address or a file.
 
 mod answer;
 mod parameters;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -14,28 +15,33 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::Serialize;
+use tokio::sync::watch;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::warn;
 
-use super::problem::Problem;
+use super::{problem::Problem, tenants};
 use crate::{
+    clock::Clock,
     database::Database,
     domain::{Kind, TenantId},
-    index::search,
+    index::{attachments, referentials, search},
+    settings::Settings,
 };
-use answer::{Content, Item, Labels, Results};
+use answer::{Content, Item, Labels, List, Lists, Results};
+use parameters::Asked;
 
 /// What the handlers share.
-struct Api {
-    database: Database,
-    tenants: BTreeSet<TenantId>,
+pub(super) struct Api {
+    pub(super) database: Database,
+    pub(super) clock: Clock,
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
 }
 
 impl Api {
-    fn tenant(&self, name: &str) -> Result<&TenantId, Problem> {
+    fn tenant(&self, name: &str) -> Result<TenantId, Problem> {
         let unknown = || Problem::not_found("no such tenant: GET /api/v1/tenants lists those of the settings");
-        self.tenants.iter().find(|tenant| tenant.as_str() == name).ok_or_else(unknown)
+        let settings = self.settings.borrow();
+        settings.tenants.keys().find(|tenant| tenant.as_str() == name).cloned().ok_or_else(unknown)
     }
 
     /// The labels that referentials have for the coded values of these documents.
@@ -43,22 +49,27 @@ impl Api {
         &self,
         tenant: &TenantId,
         documents: impl IntoIterator<Item = &'a search::Found>,
+        language: Option<i32>,
     ) -> Result<Labels, Problem> {
-        let mut labels = Labels::of(documents);
+        let mut labels = Labels::of(documents, language);
         labels.known = search::labels(&self.database, tenant, &labels.ids()).await.map_err(|error| failed(&error))?;
         Ok(labels)
     }
 }
 
 /// The API under `/api/v1`; whatever it answers is kept by nobody on the way.
-pub(super) fn router(database: Database, tenants: impl IntoIterator<Item = TenantId>) -> Router {
-    let api = Arc::new(Api { database, tenants: tenants.into_iter().collect() });
+pub(super) fn router(database: Database, clock: Clock, settings: watch::Receiver<Arc<Settings>>) -> Router {
+    let api = Arc::new(Api { database, clock, settings });
     Router::new()
-        .route("/tenants", get(tenants_of_the_settings))
+        .route("/tenants", get(tenants::list))
         .route("/tenants/{tenant}/vacancies", get(|state, path, query| find(Kind::Vacancy, state, path, query)))
-        .route("/tenants/{tenant}/vacancies/{*key}", get(|state, path| one(Kind::Vacancy, state, path)))
+        .route("/tenants/{tenant}/vacancies/{*key}", get(|state, path, query| one(Kind::Vacancy, state, path, query)))
         .route("/tenants/{tenant}/candidates", get(|state, path, query| find(Kind::Candidate, state, path, query)))
-        .route("/tenants/{tenant}/candidates/{*key}", get(|state, path| one(Kind::Candidate, state, path)))
+        .route(
+            "/tenants/{tenant}/candidates/{*key}",
+            get(|state, path, query| one(Kind::Candidate, state, path, query)),
+        )
+        .route("/tenants/{tenant}/referentials", get(lists))
         .fallback(async || Problem::not_found("no such address"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
@@ -66,7 +77,7 @@ pub(super) fn router(database: Database, tenants: impl IntoIterator<Item = Tenan
 }
 
 /// What a reader is told of a failure: not its text, which may hold a key.
-fn failed(error: &sqlx::Error) -> Problem {
+pub(super) fn failed(error: &sqlx::Error) -> Problem {
     if search::took_too_long(error) {
         return Problem::unavailable(format!(
             "the search took longer than {} s and was given up: use rarer words",
@@ -78,31 +89,16 @@ fn failed(error: &sqlx::Error) -> Problem {
     Problem::unavailable("the database cannot be read now: see /readyz?verbose")
 }
 
-#[derive(Serialize)]
-struct Tenants<'a> {
-    items: Vec<Tenant<'a>>,
-}
-
-#[derive(Serialize)]
-struct Tenant<'a> {
-    id: &'a str,
-}
-
-async fn tenants_of_the_settings(State(api): State<Arc<Api>>) -> Response {
-    let items = api.tenants.iter().map(|tenant| Tenant { id: tenant.as_str() }).collect();
-    Json(Tenants { items }).into_response()
-}
-
 async fn find(
     kind: Kind,
     State(api): State<Arc<Api>>,
     Path(tenant): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let tenant = api.tenant(&tenant)?;
-    let asked = parameters::read(kind, query.as_deref().unwrap_or_default())?;
+    let tenant = &api.tenant(&tenant)?;
+    let Asked { search: asked, labels } = parameters::read(kind, query.as_deref().unwrap_or_default())?;
     let page = search::find(&api.database, tenant, kind, &asked).await.map_err(|error| failed(&error))?;
-    let labels = api.labels(tenant, &page.found).await?;
+    let labels = api.labels(tenant, &page.found, labels).await?;
     let ranked = asked.words.as_ref().is_some_and(|words| !words.wanted().is_empty());
     let items = page.found.into_iter().map(|found| Item::new(found, ranked, &labels)).collect();
     Ok(Json(Results { total: page.total, offset: asked.offset, limit: asked.limit, items }).into_response())
@@ -112,12 +108,27 @@ async fn one(
     kind: Kind,
     State(api): State<Arc<Api>>,
     Path((tenant, key)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let tenant = api.tenant(&tenant)?;
+    let tenant = &api.tenant(&tenant)?;
+    let language = parameters::read_labels(query.as_deref().unwrap_or_default())?;
     let (found, raw) = search::one(&api.database, tenant, kind, &key)
         .await
         .map_err(|error| failed(&error))?
         .ok_or_else(|| Problem::not_found("no such document in the index"))?;
-    let labels = api.labels(tenant, [&found]).await?;
-    Ok(Json(Content::new(Item::new(found, false, &labels), raw)).into_response())
+    let labels = api.labels(tenant, [&found], language).await?;
+    let kept = match kind {
+        Kind::Vacancy => None,
+        Kind::Candidate => {
+            Some(attachments::count_of(&api.database, tenant, &key).await.map_err(|error| failed(&error))?)
+        }
+    };
+    Ok(Json(Content::new(Item::new(found, false, &labels), kept, raw)).into_response())
+}
+
+/// The referentials of a tenant, and how each is.
+async fn lists(State(api): State<Arc<Api>>, Path(tenant): Path<String>) -> Result<Response, Problem> {
+    let tenant = api.tenant(&tenant)?;
+    let states = referentials::states(&api.database, &tenant).await.map_err(|error| failed(&error))?;
+    Ok(Json(Lists { items: states.into_iter().map(List::from).collect() }).into_response())
 }

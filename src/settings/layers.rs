@@ -1,6 +1,10 @@
 //! Laying the layers over each other, and finding every problem in one go.
 
-use std::{collections::HashMap, fmt, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+};
 
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
@@ -33,15 +37,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The layered settings, and what is wrong with them; no settings when a required value is missing.
+/// The layered settings, and what is wrong with them; no settings when a required value is missing. What was read, or
+/// should have been, is added to `files`.
 pub(super) fn read(
     file: Option<&Path>,
     environment: HashMap<String, String>,
+    files: &mut Vec<PathBuf>,
 ) -> Result<(Option<Settings>, Vec<Problem>), Vec<Problem>> {
     let reference = tree(Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml)))
         .map_err(|error| vec![Problem::new("config/default.toml", error)])?;
     let mut own = Config::builder();
     if let Some(file) = file {
+        files.push(file.to_owned());
         own = own.add_source(File::from(file).format(FileFormat::Toml).required(true));
     }
     let own = own.add_source(
@@ -53,12 +60,19 @@ pub(super) fn read(
     })?;
     let mut problems = Vec::new();
     let mut merged = merge(&reference, own, &mut problems);
-    read_secret_files(&mut merged, "", &mut problems);
+    read_secret_files(&mut merged, "", files, &mut problems);
     Ok((deserialize(merged, &reference, &mut problems), problems))
 }
 
 fn tree(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result<Map<String, Value>, String> {
-    builder.build().and_then(Config::try_deserialize::<Map<String, Value>>).map_err(|error| error.to_string())
+    let read = builder.build().and_then(Config::try_deserialize::<Map<String, Value>>);
+    read.map_err(|error| unquoted(&error.to_string()))
+}
+
+/// A parser's error without the line that it quotes, which may hold a secret.
+fn unquoted(error: &str) -> String {
+    let is_quoted = |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    error.lines().filter(|line| !is_quoted(line)).map(str::trim).collect::<Vec<_>>().join(": ")
 }
 
 /// The reference with one's own values in it; tenants are laid over `tenant_defaults`.
@@ -140,12 +154,17 @@ fn element(of: &[Value], value: Value) -> Result<Value, &'static str> {
 }
 
 /// Puts what `X_file` holds into `X`, for every such pair.
-fn read_secret_files(section: &mut Map<String, Value>, path: &str, problems: &mut Vec<Problem>) {
+fn read_secret_files(
+    section: &mut Map<String, Value>,
+    path: &str,
+    files: &mut Vec<PathBuf>,
+    problems: &mut Vec<Problem>,
+) {
     let names: Vec<String> = section.keys().cloned().collect();
     for name in names {
         let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         if let Some(Value::Object(inner)) = section.get_mut(&name) {
-            read_secret_files(inner, &key, problems);
+            read_secret_files(inner, &key, files, problems);
             continue;
         }
         let Some(target) = name.strip_suffix("_file") else { continue };
@@ -159,6 +178,7 @@ fn read_secret_files(section: &mut Map<String, Value>, path: &str, problems: &mu
             problems.push(Problem::new(key, format!("{target} is set as well: leave one of the two out")));
             continue;
         }
+        files.push(PathBuf::from(&file));
         match fs::read_to_string(&file) {
             Ok(content) => {
                 section.insert(target.into(), Value::String(content.trim_end_matches(['\r', '\n']).into()));

@@ -3,15 +3,26 @@
 //! To add a setting: write the key with its default and a sentence into `config/default.toml`, and a field of the same
 //! name into the section's struct here. Unknown keys, wrong types and rules across fields are then reported by name.
 
+mod hours;
 mod layers;
+pub mod reload;
 mod values;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use serde::Deserialize;
 use url::Url;
 
 use crate::domain::TenantId;
+pub use hours::Hours;
 pub use layers::Problem;
 pub use values::Secret;
 
@@ -19,7 +30,7 @@ pub use values::Secret;
 pub const DEFAULT: &str = include_str!("../../config/default.toml");
 
 /// Everything that can be set; `config/default.toml` says what each key means.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Settings {
     #[serde(deserialize_with = "values::optional_url")]
@@ -37,7 +48,7 @@ pub struct Settings {
 }
 
 /// `[receive]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Receive {
     pub bind: SocketAddr,
@@ -66,14 +77,14 @@ pub enum UnsignedPings {
 }
 
 /// `[ops]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Ops {
     pub bind: SocketAddr,
 }
 
 /// `[database]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Database {
     pub url: Secret,
@@ -87,7 +98,7 @@ pub struct Database {
 }
 
 /// `[worker]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Worker {
     #[serde(with = "humantime_serde")]
@@ -115,7 +126,7 @@ pub struct Worker {
 }
 
 /// `[export]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Export {
     pub page_size: usize,
@@ -125,23 +136,29 @@ pub struct Export {
     pub read_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub call_timeout: Duration,
+    pub least_rate: u64,
+    #[serde(with = "humantime_serde")]
+    pub least_rate_over: Duration,
     pub frame_limit: u64,
     pub frame_in_memory: u64,
     pub record_limit: u64,
     pub response_limit: u64,
+    pub kept_limit: u64,
 }
 
 /// `[retention]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Retention {
+    #[serde(with = "humantime_serde")]
+    pub deliveries: Duration,
     pub refusals: u32,
     #[serde(with = "humantime_serde")]
-    pub refusal_counts: Duration,
+    pub refusal_age: Duration,
 }
 
 /// `[log]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Log {
     pub format: LogFormat,
@@ -161,7 +178,7 @@ pub enum LogFormat {
 }
 
 /// `[shutdown]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Shutdown {
     #[serde(with = "humantime_serde")]
@@ -171,7 +188,7 @@ pub struct Shutdown {
 }
 
 /// `[tenants.NAME]` laid over `[tenant_defaults]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Tenant {
     #[serde(deserialize_with = "values::base_url")]
@@ -190,20 +207,56 @@ pub struct Tenant {
     pub report_type_case: ReportTypeCase,
     pub candidate_report_id: CandidateReportId,
     pub calls_at_once: usize,
+    pub calls_per_minute: u32,
+    #[serde(deserialize_with = "hours::zone")]
+    pub time_zone: Option<Tz>,
+    pub bulk_hours: Hours,
     #[serde(with = "humantime_serde")]
     pub load_pause: Duration,
     #[serde(with = "humantime_serde")]
     pub load_window: Duration,
     pub load_windows: u32,
     pub load_vacancy_filter: String,
+    #[serde(with = "humantime_serde")]
+    pub incremental_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub sweep_overlap: Duration,
+    #[serde(with = "humantime_serde")]
+    pub full_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub rolling_period: Duration,
+    #[serde(with = "humantime_serde")]
+    pub gap_grace: Duration,
     pub referentials: Vec<String>,
     pub referential_languages: Vec<i32>,
     #[serde(with = "humantime_serde")]
     pub referential_interval: Duration,
+    pub attachments: Attachments,
+    pub attachment_limit: u64,
+    pub attachment_types: Vec<String>,
     pub paths: Paths,
 }
 
+/// With the zone known, an incremental sweep begins at most so long before the one before: an hour that the clocks are
+/// put back by, and as much again.
+const OVERLAP_IN_ZONE: Duration = Duration::from_secs(2 * 3600);
+
 impl Tenant {
+    /// The zone of the tenant's dates and hours; UTC as long as it is not known.
+    pub fn zone(&self) -> Tz {
+        self.time_zone.unwrap_or(Tz::UTC)
+    }
+
+    /// Whether bulk work may be done now.
+    pub fn bulk_permitted(&self, now: DateTime<Utc>) -> bool {
+        self.bulk_hours.allowed(now, self.zone())
+    }
+
+    /// How long before the last incremental sweep the next one begins.
+    pub fn overlap(&self) -> Duration {
+        if self.time_zone.is_some() { self.sweep_overlap.min(OVERLAP_IN_ZONE) } else { self.sweep_overlap }
+    }
+
     /// The secrets that verify a signature, the current one first.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         std::iter::once(&self.client_secret).chain(self.previous_client_secret.as_ref())
@@ -230,8 +283,18 @@ pub enum CandidateReportId {
     Email,
 }
 
+/// Which files of candidates are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attachments {
+    /// None.
+    None,
+    /// Those that a record marks as resumes.
+    Resumes,
+}
+
 /// `[tenants.NAME.paths]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Paths {
     pub token: String,
@@ -251,7 +314,16 @@ impl Settings {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Settings, Vec<Problem>> {
-        let (settings, mut problems) = layers::read(file, environment.into_iter().collect())?;
+        Settings::load_from(file, environment.into_iter().collect(), &mut Vec::new())
+    }
+
+    /// The same, and adds the files that were read to `files`, whatever comes of it.
+    fn load_from(
+        file: Option<&Path>,
+        environment: HashMap<String, String>,
+        files: &mut Vec<PathBuf>,
+    ) -> Result<Settings, Vec<Problem>> {
+        let (settings, mut problems) = layers::read(file, environment, files)?;
         let Some(settings) = settings else {
             return Err(problems);
         };
@@ -276,6 +348,7 @@ impl Settings {
             "public_url",
             "missing: hooks are registered under it, and signatures cover its path",
         );
+        rule(!self.export.least_rate_over.is_zero(), "export.least_rate_over", "must not be zero");
         let page = 1..=100;
         rule(
             page.contains(&self.export.page_size),
@@ -299,6 +372,11 @@ impl Settings {
             "worker.linger",
             "must not be longer than worker.linger_limit",
         );
+        rule(
+            self.retention.deliveries >= Duration::from_secs(86400),
+            "retention.deliveries",
+            "must be at least 1d: what was received is what the ledger is made of",
+        );
         rule(self.database.connections >= 2, "database.connections", "must be at least 2");
         rule(self.receive.body_limit >= 1024, "receive.body_limit", "must be at least 1024");
         rule(self.receive.connections >= 1, "receive.connections", "must be at least 1");
@@ -309,8 +387,21 @@ impl Settings {
             rule(tenant.calls_at_once >= 1, &key("calls_at_once"), "must be at least 1");
             rule(!tenant.live_statuses.is_empty(), &key("live_statuses"), "must name at least one status");
             rule(!tenant.scope.is_empty(), &key("scope"), "must not be empty");
+            rule(
+                (1..=self.export.kept_limit).contains(&tenant.attachment_limit),
+                &key("attachment_limit"),
+                "must be at least 1, and not larger than export.kept_limit",
+            );
             rule(!tenant.callback_interval.is_zero(), &key("callback_interval"), "must not be zero");
             rule(!tenant.load_window.is_zero(), &key("load_window"), "must not be zero");
+            let minute = Duration::from_secs(60);
+            for (member, interval) in [
+                ("incremental_interval", tenant.incremental_interval),
+                ("full_interval", tenant.full_interval),
+                ("rolling_period", tenant.rolling_period),
+            ] {
+                rule(interval >= minute, &key(member), "must be at least 1m: Cegid asks for few calls");
+            }
             rule(
                 tenant.previous_client_secret.as_ref().is_none_or(|old| old.expose() != tenant.client_secret.expose()),
                 &key("previous_client_secret"),

@@ -72,6 +72,8 @@ fn everything_that_is_wrong_is_reported_at_once() {
         client_id = "a"
         client_secret = "b"
         report_type_case = "upper"
+        attachments = "all"
+        attachment_limit = 67108865
         [tenants.third]
         base_url = "https://third.example.com"
         client_id = "a"
@@ -95,6 +97,8 @@ fn everything_that_is_wrong_is_reported_at_once() {
         "tenants.acme.base_url",
         "tenants.acme.client_id",
         "tenants.acme.client_secret",
+        "tenants.other.attachment_limit",
+        "tenants.other.attachments",
         "tenants.other.report_type_case",
         "tenants.third.calls_at_once",
         "tenants.third.client_id",
@@ -148,4 +152,29 @@ fn debug_shows_no_secret() {
 fn no_tenant_is_no_problem() {
     let settings = Settings::load(None, environment(&[("DATABASE__URL", "postgres://localhost/cegid")])).unwrap();
     assert!(settings.tenants.is_empty() && settings.public_url.is_none());
+}
+
+#[test]
+fn hours_and_time_zones_are_read_and_what_is_none_is_named() {
+    let mut pairs = environment(&ACME);
+    pairs.extend(environment(&[
+        ("TENANTS__ACME__BULK_HOURS", "20:00-06:00"),
+        ("TENANTS__ACME__TIME_ZONE", "Europe/Paris"),
+    ]));
+    let settings = Settings::load(None, pairs.clone()).unwrap();
+    let tenant = &settings.tenants[&"acme".parse().unwrap()];
+    assert_eq!(tenant.time_zone, Some(chrono_tz::Tz::Europe__Paris));
+    assert!(!tenant.bulk_permitted("2026-07-15T12:00:00Z".parse().unwrap()));
+    pairs.extend(environment(&[("TENANTS__ACME__BULK_HOURS", "at night"), ("TENANTS__ACME__TIME_ZONE", "Paris")]));
+    let problems = Settings::load(None, pairs).unwrap_err();
+    assert_eq!(keys(&problems), ["tenants.acme.bulk_hours", "tenants.acme.time_zone"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_parsed_is_not_quoted() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(file, "[tenants.acme]\nclient_secret = \"do-not-show\nclient_id = 1\n").unwrap();
+    let problems = Settings::load(Some(file.path()), environment(&ACME)).unwrap_err();
+    let says = format!("{problems:?}");
+    assert!(says.contains("line 2") && !says.contains("do-not-show"), "{says}");
 }

@@ -8,11 +8,15 @@
 //! by one replica, under a lease, and one loop per kind. Every write is conditional on the read's number, so that a slow
 //! read changes nothing after a newer one, and happens inside a fenced transaction.
 
+mod guard;
+mod raise;
 mod settle;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+pub use guard::{Held, held, hold_back, release};
+pub use raise::{Since, indexed, next_confirm, want, want_again, want_next, want_unseen};
 pub use settle::{Postponed, Settled, Why, postpone, settle};
 
 use crate::{
@@ -73,6 +77,8 @@ pub struct Claimed {
     pub returned_at: Option<DateTime<Utc>>,
     /// When it went from settled to wanted.
     pub waiting_since: Option<DateTime<Utc>>,
+    /// Whether a delivery has named it since it was last read; otherwise a sweep or an operator asked.
+    pub announced: bool,
 }
 
 /// Due subjects, those that never failed first, then by their time.
@@ -87,11 +93,12 @@ pub async fn claim(
     most: usize,
 ) -> sqlx::Result<Vec<Claimed>> {
     sqlx::query!(
-        "select key, wanted, state, attempts, failing_since, absent_since, returned_at, waiting_since
+        r#"select key, wanted, state, attempts, failing_since, absent_since, returned_at, waiting_since,
+                announced > settled as "announced!"
          from subject
          where tenant = $1 and kind = $2 and waiting and due_at <= $3
          order by attempts > 0, due_at
-         limit $4",
+         limit $4"#,
         tenant.as_str(),
         kind.as_str(),
         now,
@@ -106,6 +113,7 @@ pub async fn claim(
         absent_since: row.absent_since,
         returned_at: row.returned_at,
         waiting_since: row.waiting_since,
+        announced: row.announced,
     })
     .fetch_all(database.pool())
     .await
@@ -155,16 +163,26 @@ pub async fn states(
     .await
 }
 
-/// Locks subjects, in key order, and tells what they are now: key, state, and whether an absence is noted.
+/// A subject as it stands under its lock.
+pub struct Locked {
+    /// Vacancy reference or candidate id.
+    pub key: String,
+    /// What the index holds of it.
+    pub state: State,
+    /// Whether an absence is noted.
+    pub absent: bool,
+}
+
+/// Locks subjects, in key order, and tells what they are now.
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn judged_by(
+pub async fn locked(
     tx: &mut PgConnection,
     tenant: &TenantId,
     kind: Kind,
     keys: &[String],
-) -> sqlx::Result<Vec<(String, State, bool)>> {
+) -> sqlx::Result<Vec<Locked>> {
     sqlx::query!(
         r#"select key, state, absent_since is not null as "absent!" from subject
            where tenant = $1 and kind = $2 and key = any($3) order by key for no key update"#,
@@ -172,12 +190,13 @@ pub async fn judged_by(
         kind.as_str(),
         keys
     )
-    .map(|row| (row.key, State::from_column(&row.state), row.absent))
+    .map(|row| Locked { key: row.key, state: State::from_column(&row.state), absent: row.absent })
     .fetch_all(tx)
     .await
 }
 
-/// The live subject that was read last of those that can be asked for with others, other than these: an answer that does not show it proves no absence.
+/// The live subject that was read last of those that can be asked for with others, other than these: an answer that
+/// does not show it proves no absence.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -199,62 +218,6 @@ pub async fn control(
     )
     .fetch_optional(database.pool())
     .await
-}
-
-/// How many more removals by absence the bulk guard lets through now: at most `floor` or `percent` of what is indexed,
-/// whichever is more, in 24 hours.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn removals_left(
-    database: &Database,
-    tenant: &TenantId,
-    kind: Kind,
-    now: DateTime<Utc>,
-    (floor, percent): (u32, u32),
-) -> sqlx::Result<usize> {
-    let row = sqlx::query!(
-        r#"select
-             (select count(*) from subject where tenant = $1 and kind = $2 and removed_cause = 'absence'
-                and removed_at > $3) as "removed!",
-             (select count(*) from subject where tenant = $1 and kind = $2 and state in ('live', 'hidden')) as "held!""#,
-        tenant.as_str(),
-        kind.as_str(),
-        now - chrono::TimeDelta::hours(24)
-    )
-    .fetch_one(database.pool())
-    .await?;
-    let share = (row.held + row.removed) * i64::from(percent) / 100;
-    let left = share.max(i64::from(floor)) - row.removed;
-    Ok(usize::try_from(left).unwrap_or(0))
-}
-
-/// Asks for a refresh of one subject.
-///
-/// # Errors
-/// When the database cannot be used.
-pub async fn want(
-    database: &Database,
-    tenant: &TenantId,
-    kind: Kind,
-    key: &str,
-    now: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "insert into subject (tenant, kind, key, wanted, due_at, waiting_since)
-         values ($1, $2, $3, nextval('request_number'), $4, $4)
-         on conflict (tenant, kind, key) do update set
-           wanted = greatest(subject.wanted, excluded.wanted), due_at = $4,
-           waiting_since = coalesce(subject.waiting_since, $4),
-           attempts = 0, failing_since = null, dead_at = null",
-        tenant.as_str(),
-        kind.as_str(),
-        key,
-        now
-    )
-    .execute(database.pool())
-    .await?;
-    Ok(())
 }
 
 /// Unsettled, oldest wait and buried, for the operators.

@@ -1,10 +1,15 @@
 //! The two writes: settled by a read, or put off.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use super::State;
 use crate::domain::{Kind, TenantId};
+
+/// An announced change that the export does not show is looked for again: it may lag behind its callbacks.
+const LAGGING: [TimeDelta; 2] = [TimeDelta::minutes(2), TimeDelta::minutes(20)];
+/// What was removed by absence is looked for again: the absence may have been Cegid's error.
+const RETURNING: [TimeDelta; 2] = [TimeDelta::hours(1), TimeDelta::days(1)];
 
 /// What a read showed of one subject.
 #[derive(Debug)]
@@ -15,6 +20,10 @@ pub struct Settled<'a> {
     pub state: State,
     /// Why it was removed, with [`State::Removed`] only.
     pub removed: Option<&'static str>,
+    /// Whether the index held just this before.
+    pub same: bool,
+    /// Whether it is a gap to have found this, unless a delivery announces it.
+    pub gap: bool,
 }
 
 /// Settles subjects at the read's number, in key order. A subject that a newer read has settled is left alone.
@@ -37,22 +46,47 @@ pub async fn settle(
     let keys: Vec<&str> = subjects.iter().map(|subject| subject.key).collect();
     let states: Vec<&str> = subjects.iter().map(|subject| subject.state.as_str()).collect();
     let causes: Vec<Option<&str>> = subjects.iter().map(|subject| subject.removed).collect();
+    let gaps: Vec<bool> = subjects.iter().map(|subject| subject.gap).collect();
+    // Smuggled through `confirm_at` of the proposed row, since a conflict's update sees nothing else of it.
+    let same: Vec<bool> = subjects.iter().map(|subject| subject.same).collect();
     sqlx::query_scalar!(
-        r#"insert into subject as held (tenant, kind, key, wanted, settled, state, due_at, removed_at, removed_cause)
-           select $1, $2, key, $3, $3, state, $4, case when cause is not null then $4::timestamptz end, cause
-           from unnest($5::text[], $6::text[], $7::text[]) as read (key, state, cause)
+        r#"insert into subject as held (tenant, kind, key, wanted, settled, state, due_at, removed_at, removed_cause,
+                                        found, found_at, confirm_at)
+           select $1, $2, key, $3, $3, state, $4, case when cause is not null then $4::timestamptz end, cause,
+                  case when gap then $3::bigint end, case when gap then $4::timestamptz end,
+                  case when same then $4::timestamptz end
+           from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[])
+                as read (key, state, cause, gap, same)
            order by key
            on conflict (tenant, kind, key) do update set
              settled = $3,
              wanted = greatest(held.wanted, $3),
              state = excluded.state,
-             due_at = $4,
+             due_at = case when held.wanted > $3 then $4 else held.due_at end,
              waiting_since = case when held.wanted > $3 then $4::timestamptz end,
              attempts = 0, failing_since = null, last_error = null, dead_at = null,
-             absent_since = null, returned_at = null,
+             absent_since = null, returned_at = null, held_at = null,
+             released_at = case when excluded.removed_cause is not null then held.released_at end,
              removed_at = case when excluded.removed_at is not null then coalesce(held.removed_at, excluded.removed_at) end,
              removed_cause = case when excluded.removed_cause is not null
-                                  then coalesce(held.removed_cause, excluded.removed_cause) end
+                                  then coalesce(held.removed_cause, excluded.removed_cause) end,
+             found = case when excluded.found is not null and held.announced <= held.settled and held.confirm_at is null
+                          then coalesce(held.found, excluded.found) else held.found end,
+             found_at = case when excluded.found is not null and held.announced <= held.settled and held.confirm_at is null
+                             then coalesce(held.found_at, excluded.found_at) else held.found_at end,
+             confirm_at = case
+               when excluded.removed_cause = 'absence' and held.removed_at is null then $4::timestamptz + $12::interval
+               when excluded.confirm_at is null then null
+               when excluded.removed_cause is null and excluded.state <> 'unread' and held.announced > held.settled
+                 then $4::timestamptz + $10::interval
+               when held.confirm_at <= $4 and held.confirms = 0
+                 then $4::timestamptz + case when excluded.removed_cause is null then $11::interval else $13::interval end
+               when held.confirm_at > $4 then held.confirm_at end,
+             confirms = case
+               when excluded.removed_cause = 'absence' and held.removed_at is null or excluded.confirm_at is null then 0
+               when excluded.removed_cause is null and held.announced > held.settled then 0
+               when held.confirm_at <= $4 then 1
+               else held.confirms end
            where held.settled < $3
            returning key"#,
         tenant.as_str(),
@@ -62,6 +96,12 @@ pub async fn settle(
         &keys as _,
         &states as _,
         &causes as _,
+        &gaps,
+        &same,
+        LAGGING[0] as _,
+        LAGGING[1] as _,
+        RETURNING[0] as _,
+        RETURNING[1] as _,
     )
     .fetch_all(tx)
     .await
@@ -123,7 +163,7 @@ pub async fn postpone(
             Why::Buried { wanted, cause } => (Some(cause.as_str()), Some(*wanted)),
             Why::Absent | Why::Returned | Why::Held | Why::Asked => (None, None),
         };
-        let asked = matches!(subject.why, Why::Asked);
+        let (asked, held) = (matches!(subject.why, Why::Asked), matches!(subject.why, Why::Held));
         let dead = sqlx::query_scalar!(
             r#"update subject set
                  wanted = case when $11 then greatest(wanted, $4) else wanted end,
@@ -131,6 +171,7 @@ pub async fn postpone(
                  due_at = $6,
                  absent_since = case when $7 then coalesce(absent_since, $5) when $8 then null else absent_since end,
                  returned_at = case when $8 then coalesce(returned_at, $5) when $7 then null else returned_at end,
+                 held_at = case when $12 then coalesce(held_at, $5) else held_at end,
                  attempts = case when $9::text is null then 0 else attempts + 1 end,
                  failing_since = case when $9::text is null then null else coalesce(failing_since, $5) end,
                  last_error = $9,
@@ -148,6 +189,7 @@ pub async fn postpone(
             failed,
             bury_at,
             asked,
+            held,
         )
         .fetch_optional(&mut *tx)
         .await?;

@@ -1,19 +1,25 @@
 //! One worker per tenant joins the stages; it runs on the replica that holds the tenant's lease.
 //!
-//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `hooks`, `load` (one per kind) and
-//! `referentials`. Each is a loop that ends when the worker drains. A stage that panics takes the tenant's others with
-//! it and the worker begins again; other tenants do not notice. When the lease is lost everything under way is dropped:
-//! its writes would be refused by the fence.
+//! Stages: `refresh` (one loop per kind), `report` (one loop per kind), `sweep` (one loop per kind), `hooks`,
+//! `referentials`, `attachments`, and `standing`, which shows how Cegid stands to the tenant. Each is a loop that ends
+//! when the worker drains. A stage that panics takes the tenant's others with it and the worker begins again; other
+//! tenants do not notice. When the lease is lost everything under way is dropped: its writes would be refused by the
+//! fence. Which tenants are worked, and when, is the business of [`crate::fleet`].
 
+mod attachments;
+mod farewell;
 pub mod hooks;
 mod linger;
-mod load;
+mod orders;
 mod pace;
+mod rate;
 mod referentials;
 mod refresh;
 mod report;
 mod retry;
 mod settlement;
+mod standing;
+mod sweep;
 
 use std::{
     sync::{
@@ -25,10 +31,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tokio::{
-    sync::{Notify, SemaphorePermit},
+    sync::{Notify, watch},
     task::JoinSet,
 };
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -42,8 +48,11 @@ use crate::{
     outbox::Noted,
     settings::{CandidateReportId, Settings, Tenant},
     tenancy::Lease,
+    tenants::States,
 };
-use pace::{Lane, Pace};
+pub use farewell::Farewell;
+use orders::Orders;
+use pace::{Lane, Pace, Place};
 
 /// Before a worker that failed begins again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -55,8 +64,10 @@ pub struct Shared {
     pub database: Database,
     /// The one clock.
     pub clock: Clock,
-    /// Everything that can be set.
+    /// Everything that can be set, as it was when the worker was started.
     pub settings: Arc<Settings>,
+    /// What was decided about each tenant, as it is now.
+    pub states: watch::Receiver<Arc<States>>,
     /// What was committed lately.
     pub arrivals: Arc<Arrivals>,
     /// Where everything is counted.
@@ -65,6 +76,20 @@ pub struct Shared {
     pub replica: Uuid,
     /// The HTTP client that all tenants share.
     pub http: reqwest::Client,
+}
+
+impl Shared {
+    /// A client that speaks to the tenant and has no token yet.
+    fn client(&self, tenant: &TenantId, settings: &Arc<Tenant>) -> Client {
+        Client::new(
+            tenant.clone(),
+            settings.clone(),
+            self.http.clone(),
+            self.settings.export.clone(),
+            self.clock.clone(),
+            self.metrics.clone(),
+        )
+    }
 }
 
 /// What the stages of one tenant share while its lease is held.
@@ -83,77 +108,43 @@ pub(crate) struct Context {
     stop: Stop,
 }
 
-/// Works a tenant whenever its lease can be had, until the stop.
-pub async fn run(shared: Shared, tenant: TenantId, stop: Stop) {
-    let Some(settings) = shared.settings.tenants.get(&tenant).cloned() else { return };
-    let length = shared.settings.worker.lease;
-    while !stop.asked() {
-        match Lease::acquire(&shared.database, &shared.clock, &tenant, shared.replica, length).await {
-            Ok(Some(lease)) => {
-                info!(%tenant, "working the tenant");
-                shared.metrics.leases.inc();
-                work(&shared, &tenant, &settings, lease, &stop).await;
-                shared.metrics.leases.dec();
-            }
-            Ok(None) => {}
-            Err(error) => warn!(%tenant, error = %error, "taking the tenant's lease failed"),
-        }
-        tokio::select! {
-            () = stop.draining() => return,
-            () = shared.clock.sleep(length / 3) => {}
-            // A turned clock stands still; a database that comes back does not wait for it.
-            () = tokio::time::sleep(length / 3) => {}
-        }
-    }
-}
-
-async fn work(shared: &Shared, tenant: &TenantId, settings: &Arc<Tenant>, lease: Lease, stop: &Stop) {
-    let queue = |kind| shared.arrivals.queue(tenant, kind).unwrap_or_default();
-    let client = Client::new(
-        tenant.clone(),
-        settings.clone(),
-        shared.http.clone(),
-        shared.settings.export.clone(),
-        shared.clock.clone(),
-        shared.metrics.clone(),
-    );
+/// Works a tenant under its lease until the stop, or until a stage has failed.
+pub async fn run(shared: Shared, settings: Arc<Tenant>, lease: Lease, stop: Stop) {
+    let tenant = &lease.tenant().clone();
+    let queue = |kind| shared.arrivals.queue(tenant, kind);
+    let orders = Orders::new(tenant.clone(), shared.states.clone());
+    let pace = Pace::new(tenant.clone(), shared.clock.clone(), settings.calls_at_once);
     let context = Arc::new(Context {
-        shared: shared.clone(),
-        tenant: tenant.clone(),
-        settings: settings.clone(),
-        lease,
-        client,
-        pace: Pace::new(tenant.clone(), shared.clock.clone(), settings.calls_at_once),
+        client: shared.client(tenant, &settings),
+        pace: pace.limited(settings.calls_per_minute, orders),
         queues: [queue(Kind::Vacancy), queue(Kind::Candidate)],
+        tenant: tenant.clone(),
+        settings,
+        lease,
         noted: Default::default(),
         stumbles: AtomicU32::new(0),
         stop: stop.part(),
+        shared,
     });
     let mut stages = JoinSet::new();
     for kind in Kind::ALL {
         stages.spawn(refresh::run(context.clone(), kind));
         stages.spawn(report::run(context.clone(), kind));
-        stages.spawn(load::run(context.clone(), kind));
+        stages.spawn(sweep::run(context.clone(), kind));
     }
     stages.spawn(hooks::run(context.clone()));
     stages.spawn(referentials::run(context.clone()));
-    let lost = tokio::select! {
-        () = keep(&context) => true,
-        failed = ended(&mut stages) => {
-            if let Some(failed) = failed {
-                error!(%tenant, panicked = failed.is_panic(), "a stage of the tenant's worker failed: beginning again");
-                tokio::time::sleep(AGAIN).await;
-            }
-            false
+    stages.spawn(attachments::run(context.clone()));
+    stages.spawn(standing::run(context.clone()));
+    tokio::select! {
+        () = stop.aborting() => {}
+        failed = ended(&mut stages) => if let Some(failed) = failed {
+            error!(%tenant, panicked = failed.is_panic(), "a stage of the tenant's worker failed: beginning again");
+            tokio::time::sleep(AGAIN).await;
         }
-    };
+    }
     context.stop.abort();
     stages.shutdown().await;
-    if lost {
-        warn!(%tenant, "the tenant's lease was lost to another replica: what was under way is dropped");
-    } else if let Err(error) = context.lease.release(&shared.database).await {
-        warn!(%tenant, error = %error, "giving up the tenant's lease failed: it runs out by itself");
-    }
 }
 
 /// Ends when every stage has ended after a stop, or when one has failed.
@@ -166,26 +157,15 @@ async fn ended(stages: &mut JoinSet<()>) -> Option<tokio::task::JoinError> {
     None
 }
 
-/// Renews the lease; ends when it is another's.
-async fn keep(context: &Context) {
-    let length = context.shared.settings.worker.lease;
-    loop {
-        tokio::select! {
-            () = context.shared.clock.sleep(length / 3) => {}
-            // Asked more often than it must be while a turned clock stands still.
-            () = tokio::time::sleep(length / 3) => {}
-        }
-        match context.lease.renew(&context.shared.database, length).await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => warn!(tenant = %context.tenant, error = %error, "renewing the tenant's lease failed"),
-        }
-    }
-}
-
 impl Context {
     fn now(&self) -> DateTime<Utc> {
         self.shared.clock.now()
+    }
+
+    /// What the bulk guard lets through: so many removals by absence in 24 hours, or this percentage.
+    fn guard(&self) -> (u32, u32) {
+        let worker = &self.shared.settings.worker;
+        (worker.removals_floor, worker.removals_percent)
     }
 
     fn database(&self) -> &Database {
@@ -202,7 +182,7 @@ impl Context {
     }
 
     /// Waits for a place among the exports under way; none when the worker drains.
-    async fn may_export(&self, lane: impl Into<Lane>) -> Option<SemaphorePermit<'_>> {
+    async fn may_export(&self, lane: impl Into<Lane>) -> Option<Place<'_>> {
         let place = tokio::select! {
             place = self.pace.export(lane) => place,
             () = self.stop.draining() => return None,

@@ -1,36 +1,53 @@
-//! When a tenant may be called: pauses, and how many calls are under way.
+//! When a tenant may be called: pauses, probes, how many calls a minute, and how many are under way.
 //!
 //! Plain state of the replica that works the tenant. One policy per class of failure; `cegid::error` has the table.
+//! What concerns the whole tenant, an outage or refused credentials, is the [`breaker`]'s.
+
+mod breaker;
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tracing::{info, warn};
 
+use super::{orders::Orders, rate::Rate};
 use crate::{
     cegid::{CallError, Class, Stage},
     clock::Clock,
     domain::{Kind, TenantId},
 };
+use breaker::Breaker;
+pub use breaker::Condition;
 
-/// Pause after the first transient failure of a stage; it doubles with each.
+/// Pause after the first transient failure; it doubles with each.
 const FIRST: Duration = Duration::from_secs(1);
-/// Longest pause of a stage, and the pace of probes where credentials or rights are refused.
+/// Longest pause, and the pace of probes where credentials or rights are refused.
 const PROBE: Duration = Duration::from_secs(300);
 /// Pause of a throttled tenant whose answer does not say how long.
 const THROTTLED: Duration = Duration::from_secs(60);
-/// Refusals of the credentials before only probes are sent.
-const REFUSALS: u32 = 3;
+/// Longer than any export call: a probe of that kind is told to have ended.
+const EXPORT: Duration = Duration::from_secs(24 * 3600);
+
+/// The pause after so many doublings.
+fn grown(doublings: u32) -> Duration {
+    FIRST.saturating_mul(1 << doublings.min(16)).min(PROBE)
+}
+
+/// By up to a quarter, so that what failed together does not come back together.
+fn shortened(pause: Duration, jitter: f64) -> Duration {
+    pause.mul_f64(1.0 - 0.25 * jitter)
+}
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of the whole tenant.
-    until: Option<DateTime<Utc>>,
-    credentials_refused: u32,
+    /// Until when Cegid has asked to be left alone.
+    throttled: Option<DateTime<Utc>>,
+    breaker: Breaker,
     lanes: [LaneState; 8],
 }
 
@@ -38,23 +55,25 @@ struct State {
 struct LaneState {
     until: Option<DateTime<Utc>>,
     failures: u32,
+    /// A right is missing, which nothing else that succeeds can change.
+    forbidden: bool,
 }
 
-/// What pauses together: one endpoint, but the initial load apart from the refreshes of the same export, so that a page
+/// What pauses together: one endpoint, but the sweeps apart from the refreshes of the same export, so that a page
 /// that Cegid cannot serve does not hold up callbacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// Everything that calls an endpoint.
     Stage(Stage),
-    /// The initial load of a kind.
-    Load(Kind),
+    /// The sweeps of a kind.
+    Sweep(Kind),
 }
 
 impl Lane {
     fn index(self) -> usize {
         match self {
             Lane::Stage(stage) => stage as usize,
-            Lane::Load(kind) => 6 + kind as usize,
+            Lane::Sweep(kind) => 6 + kind as usize,
         }
     }
 }
@@ -71,42 +90,127 @@ pub struct Pace {
     tenant: TenantId,
     clock: Clock,
     state: Mutex<State>,
+    /// A call has ended: who waits for that looks again.
+    ended: Notify,
+    condition: watch::Sender<Condition>,
     exports: Semaphore,
+    rate: Rate,
+    /// What operators have paused; none where nobody can.
+    orders: Option<Orders>,
+}
+
+/// A place among the exports under way.
+#[derive(Debug)]
+pub struct Place<'a> {
+    pace: &'a Pace,
+    lane: Lane,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let now = self.pace.clock.now();
+        self.pace.state().breaker.ended(self.lane, now);
+        self.pace.ended.notify_waiters();
+    }
 }
 
 impl Pace {
     /// Nothing is paused; so many exports may be under way at once.
     pub fn new(tenant: TenantId, clock: Clock, exports: usize) -> Pace {
-        Pace { tenant, clock, state: Mutex::default(), exports: Semaphore::new(exports) }
+        Pace {
+            tenant,
+            clock,
+            state: Mutex::default(),
+            ended: Notify::new(),
+            condition: watch::Sender::new(Condition::Well),
+            exports: Semaphore::new(exports),
+            rate: Rate::default(),
+            orders: None,
+        }
+    }
+
+    /// With so many calls a minute, 0 for no limit, and what operators say.
+    #[must_use]
+    pub fn limited(self, calls_per_minute: u32, orders: Orders) -> Pace {
+        Pace { rate: Rate::per_minute(calls_per_minute), orders: Some(orders), ..self }
+    }
+
+    /// How Cegid stands to the tenant, now and whenever that changes.
+    pub fn condition(&self) -> watch::Receiver<Condition> {
+        self.condition.subscribe()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until when the stage must not be called.
-    fn paused(&self, lane: Lane) -> Option<DateTime<Utc>> {
-        let state = self.state();
-        state.until.max(state.lanes[lane.index()].until).filter(|until| *until > self.clock.now())
+    /// Until when the lane must not call. If it may, and calls within `going`, the others wait as far as they must.
+    fn paused(&self, lane: Lane, going: Option<Duration>) -> Option<DateTime<Utc>> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let LaneState { until, failures, .. } = state.lanes[lane.index()];
+        let paused = state.throttled.max(until).filter(|until| *until > now);
+        let paused = paused.or_else(|| state.breaker.blocked(failures == 0, now));
+        if let (None, Some(time)) = (paused, going) {
+            state.breaker.goes(lane, now + time);
+        }
+        paused
     }
 
-    /// Waits until the stage may be called.
-    pub async fn ready(&self, lane: impl Into<Lane>) {
-        let lane = lane.into();
-        while let Some(until) = self.paused(lane) {
-            self.clock.sleep_until(until).await;
+    /// Whether an operator has paused the lane.
+    fn ordered(&self, lane: Lane) -> bool {
+        self.orders.as_ref().is_some_and(|orders| orders.pause(lane))
+    }
+
+    /// Waits while the lane is paused, by an operator or after a failure.
+    async fn unpaused(&self, lane: Lane) {
+        loop {
+            if let Some(orders) = &self.orders {
+                orders.allow(lane).await;
+            }
+            // Interest is registered before the look.
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            let Some(until) = self.paused(lane, None) else { return };
+            tokio::select! {
+                () = self.clock.sleep_until(until) => {}
+                () = ended => {}
+            }
         }
     }
 
-    /// Waits until an export may be called, and holds its place while it is under way. No place is held while waiting.
-    pub async fn export(&self, lane: impl Into<Lane>) -> SemaphorePermit<'_> {
+    /// Waits for the next turn that the rate allows.
+    async fn turn(&self) {
+        self.clock.sleep_until(self.rate.turn(self.clock.now())).await;
+    }
+
+    /// Waits until the lane may call, which is then expected to follow.
+    pub async fn ready(&self, lane: impl Into<Lane>) {
         let lane = lane.into();
         loop {
-            self.ready(lane).await;
+            self.unpaused(lane).await;
+            self.turn().await;
+            if !self.ordered(lane) && self.paused(lane, Some(PROBE)).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until an export may be called, and holds its place while it is under way. No place is held during a pause.
+    pub async fn export(&self, lane: impl Into<Lane>) -> Place<'_> {
+        let lane = lane.into();
+        loop {
+            self.unpaused(lane).await;
             // The semaphore is never closed; were it, there would be nothing to wait for.
-            let Ok(place) = self.exports.acquire().await else { std::future::pending().await };
-            if self.paused(lane).is_none() {
-                return place;
+            let Ok(permit) = self.exports.acquire().await else { std::future::pending().await };
+            if self.ordered(lane) || self.paused(lane, None).is_some() {
+                continue;
+            }
+            self.turn().await;
+            if !self.ordered(lane) && self.paused(lane, Some(EXPORT)).is_none() {
+                return Place { pace: self, lane, _permit: permit };
             }
         }
     }
@@ -115,101 +219,95 @@ impl Pace {
     pub fn succeeded(&self, lane: impl Into<Lane>) {
         let lane = lane.into();
         let mut state = self.state();
-        if state.credentials_refused >= REFUSALS {
-            info!(tenant = %self.tenant, "Cegid accepts the credentials again");
-        }
-        state.credentials_refused = 0;
         state.lanes[lane.index()] = LaneState::default();
+        let over = state.breaker.succeeded();
+        match over {
+            Condition::Well => {}
+            Condition::Away { .. } => info!(tenant = %self.tenant, "Cegid answers again"),
+            Condition::AuthFailed { .. } => info!(tenant = %self.tenant, "Cegid accepts the credentials again"),
+        }
+        if over != Condition::Well {
+            state.lanes.iter_mut().filter(|lane| !lane.forbidden).for_each(|lane| lane.until = None);
+        }
+        self.publish(&state);
+        drop(state);
+        self.ended.notify_waiters();
     }
 
     /// The call failed: pauses what its class says.
     pub fn failed(&self, lane: impl Into<Lane>, error: &CallError) {
         let lane = lane.into();
-        let now = self.clock.now();
+        // The answer was good, and as much of it was read as can be held.
+        if error.class == Class::Full {
+            return self.succeeded(lane);
+        }
         let mut state = self.state();
-        match error.class {
+        self.pause(&mut state, lane, error);
+        self.publish(&state);
+        drop(state);
+        self.ended.notify_waiters();
+    }
+
+    fn pause(&self, state: &mut State, lane: Lane, error: &CallError) {
+        let now = self.clock.now();
+        let failures = state.lanes[lane.index()].failures;
+        let pause = match error.class {
             Class::Throttled => {
                 let pause = error.retry_after.unwrap_or(THROTTLED);
-                state.until = state.until.max(Some(now + pause));
+                state.throttled = state.throttled.max(Some(now + pause));
+                state.breaker.neither(lane, now);
                 info!(tenant = %self.tenant, seconds = pause.as_secs(), "Cegid asks for a pause");
                 return;
             }
+            // What was asked is wrong, not Cegid.
+            Class::Query | Class::Full => return state.breaker.neither(lane, now),
             Class::Credentials => {
-                state.credentials_refused += 1;
-                let refused = state.credentials_refused;
-                let pause = if refused < REFUSALS { FIRST } else { PROBE };
-                state.until = state.until.max(Some(now + pause));
-                if refused == REFUSALS {
-                    warn!(
-                        tenant = %self.tenant, error = %error,
-                        "Cegid refuses the credentials: ask the tenant's administrator whether the client secret was \
-                         changed or the application disabled; callbacks are stored, and a probe goes out every 5 minutes"
-                    );
-                }
+                let pause = state.breaker.refused(lane, now, &error.to_string());
+                // An endpoint that refuses what the token endpoint gives may be alone with that.
+                let alone = if error.stage != Stage::Token && failures >= 2 { PROBE } else { FIRST };
+                pause.max(alone)
             }
             Class::Forbidden => {
-                state.lanes[lane.index()].until = Some(now + PROBE);
+                state.breaker.neither(lane, now);
+                state.lanes[lane.index()].forbidden = true;
                 warn!(
-                    tenant = %self.tenant, stage = error.stage.as_str(),
-                    "Cegid forbids this: ask the tenant's administrator for the right; it is tried again every 5 minutes"
+                    tenant = %self.tenant, stage = error.stage.as_str(), error = %error,
+                    "Cegid forbids this: {}; it is tried again every 5 minutes, and everything else goes on",
+                    error.stage.right()
                 );
+                PROBE
             }
             Class::Transient | Class::Unexpected => {
-                let failures = state.lanes[lane.index()].failures;
-                let pause = FIRST.saturating_mul(1 << failures.min(16)).min(PROBE);
-                state.lanes[lane.index()].until = Some(now + pause);
-                warn!(tenant = %self.tenant, stage = error.stage.as_str(), error = %error, pause = pause.as_secs(), "Cegid is not well");
+                let jitter = self.jitter(lane, failures);
+                let shared = state.breaker.failed(lane, now, &error.to_string(), jitter);
+                shared.unwrap_or_else(|| shortened(grown(failures), jitter))
             }
-            // What was asked is wrong, not Cegid.
-            Class::Query => {}
+        };
+        if error.class != Class::Forbidden {
+            let (stage, millis) = (error.stage.as_str(), pause.as_millis());
+            warn!(tenant = %self.tenant, stage, error = %error, pause_ms = millis, "Cegid is not well");
         }
-        state.lanes[lane.index()].failures += 1;
+        let paused = &mut state.lanes[lane.index()];
+        paused.until = Some(now + pause);
+        paused.failures += 1;
+    }
+
+    /// From 0 to 1; other tenants and other lanes get others.
+    fn jitter(&self, lane: Lane, failures: u32) -> f64 {
+        let mut hasher = DefaultHasher::new();
+        (self.tenant.as_str(), lane.index(), failures).hash(&mut hasher);
+        f64::from((hasher.finish() & 0xffff) as u16) / f64::from(u16::MAX)
+    }
+
+    fn publish(&self, state: &State) {
+        let now = state.breaker.condition();
+        self.condition.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(class: Class, retry_after: Option<u64>) -> CallError {
-        CallError { retry_after: retry_after.map(Duration::from_secs), ..CallError::new(Stage::Vacancies, class, "x") }
-    }
-
-    fn pause(errors: &[CallError], stage: Stage) -> i64 {
-        let clock = Clock::turned(DateTime::UNIX_EPOCH);
-        let pace = Pace::new("acme".parse().unwrap(), clock, 1);
-        for error in errors {
-            pace.failed(Stage::Vacancies, error);
-        }
-        let state = pace.state();
-        state.until.max(state.lanes[Lane::from(stage).index()].until).map_or(0, |until| until.timestamp())
-    }
-
-    #[test]
-    fn transient_failures_pause_their_stage_longer_each_time() {
-        let transient = || error(Class::Transient, None);
-        assert_eq!(pause(&[transient()], Stage::Vacancies), 1);
-        assert_eq!(pause(&[transient(), transient(), transient()], Stage::Vacancies), 4);
-        assert_eq!(pause(&std::array::from_fn::<_, 40, _>(|_| transient()), Stage::Vacancies), 300);
-        assert_eq!(pause(&[transient()], Stage::Reports), 0);
-    }
-
-    #[test]
-    fn throttling_pauses_the_tenant_as_long_as_asked() {
-        assert_eq!(pause(&[error(Class::Throttled, Some(7))], Stage::Reports), 7);
-        assert_eq!(pause(&[error(Class::Throttled, None)], Stage::Reports), 60);
-    }
-
-    #[test]
-    fn refused_credentials_are_probed_slowly_after_three() {
-        let refused = || error(Class::Credentials, None);
-        assert_eq!(pause(&[refused(), refused()], Stage::Reports), 1);
-        assert_eq!(pause(&[refused(), refused(), refused()], Stage::Reports), 300);
-    }
-
-    #[test]
-    fn a_missing_right_pauses_its_stage_only() {
-        assert_eq!(pause(&[error(Class::Forbidden, None)], Stage::Vacancies), 300);
-        assert_eq!(pause(&[error(Class::Forbidden, None)], Stage::Reports), 0);
-    }
-}
+mod tests;

@@ -12,8 +12,13 @@ use crate::{
 
 /// Between two calls: a list has many translations, and nothing waits for them.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Answers that are no list, about an hour of them, before the next list has its turn.
+const UNEXPECTED: u32 = 20;
 /// How often it is looked whether a list is due.
 const LOOK: Duration = Duration::from_secs(300);
+/// What is said of a 403.
+const RIGHTS: &str = "403: the tenant's application may not read referentials: ask its administrator for the permission \
+                      Use on the resource ReferencesAdministration";
 
 pub(super) async fn run(context: Arc<Context>) {
     while !context.stop.asked() {
@@ -27,6 +32,11 @@ pub(super) async fn run(context: Arc<Context>) {
 async fn refresh(context: &Context) -> sqlx::Result<()> {
     let read_at = referentials::read_at(context.database(), &context.tenant).await?;
     let interval = context.settings.referential_interval;
+    let forgotten =
+        referentials::forget_others(context.database(), &context.tenant, &context.settings.referentials).await?;
+    if forgotten > 0 {
+        info!(tenant = %context.tenant, lists = forgotten, "referentials that the settings no longer name are forgotten");
+    }
     for category in &context.settings.referentials {
         if read_at.get(category).is_some_and(|at| *at + interval > context.now()) {
             continue;
@@ -40,6 +50,10 @@ async fn refresh(context: &Context) -> sqlx::Result<()> {
             Some(Ok(ReferentialList::Unknown)) => {
                 warn!(%tenant, category, "the tenant has no referential of this name: check tenants.*.referentials");
                 referentials::refused(database, tenant, category, "unknown name", context.now()).await?;
+            }
+            Some(Err(error)) if error.class == Class::Forbidden => {
+                warn!(%tenant, category, "{RIGHTS}");
+                referentials::refused(database, tenant, category, RIGHTS, context.now()).await?;
             }
             Some(Err(error)) => {
                 warn!(%tenant, category, error = %error, "Cegid does not give this referential");
@@ -56,15 +70,38 @@ async fn refresh(context: &Context) -> sqlx::Result<()> {
 async fn read(context: &Context, category: &str) -> Option<Result<ReferentialList, CallError>> {
     let list = call(context, || context.client.referential(category)).await?;
     let Ok(ReferentialList::Items(mut items)) = list else { return Some(list) };
+    let mut listed = true;
     for item in &mut items {
-        if let Err(error) = translate(context, category, item).await? {
+        if let Err(error) = translate(context, category, item, &mut listed).await? {
             return Some(Err(error));
         }
     }
     Some(Ok(ReferentialList::Items(items)))
 }
 
-async fn translate(context: &Context, category: &str, item: &mut ReferentialItem) -> Option<Result<(), CallError>> {
+/// Reads the labels of an item: all of them in one call, or one for each language once the tenant has shown that it
+/// does not list them.
+async fn translate(
+    context: &Context,
+    category: &str,
+    item: &mut ReferentialItem,
+    listed: &mut bool,
+) -> Option<Result<(), CallError>> {
+    let languages = &context.settings.referential_languages;
+    if languages.is_empty() {
+        return Some(Ok(()));
+    }
+    if *listed {
+        match call(context, || context.client.translations(category, &item.id)).await? {
+            Ok(Some(labels)) => {
+                item.labels = labels;
+                item.labels.retain(|lcid, _| languages.contains(lcid));
+                return Some(Ok(()));
+            }
+            Ok(None) => *listed = false,
+            Err(error) => return Some(Err(error)),
+        }
+    }
     for lcid in &context.settings.referential_languages {
         match call(context, || context.client.translation(category, &item.id, *lcid)).await? {
             Ok(Some(label)) => _ = item.labels.insert(*lcid, label),
@@ -80,20 +117,23 @@ async fn call<T, F>(context: &Context, call: impl Fn() -> F) -> Option<Result<T,
 where
     F: Future<Output = Result<T, CallError>>,
 {
+    let mut unexpected = 0;
     loop {
         if !context.may_call(Stage::Referentials).await {
             return None;
         }
-        match call().await {
+        let error = match call().await {
             Ok(answer) => {
                 context.pace.succeeded(Stage::Referentials);
                 tokio::time::sleep(PAUSE).await;
                 return Some(Ok(answer));
             }
-            Err(error) if matches!(error.class, Class::Query | Class::Unexpected | Class::Forbidden) => {
-                return Some(Err(error));
-            }
-            Err(error) => context.pace.failed(Stage::Referentials, &error),
+            Err(error) => error,
+        };
+        context.pace.failed(Stage::Referentials, &error);
+        unexpected += u32::from(error.class == Class::Unexpected);
+        if error.class == Class::Query || unexpected == UNEXPECTED {
+            return Some(Err(error));
         }
     }
 }

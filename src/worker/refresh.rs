@@ -6,20 +6,18 @@
 
 mod judge;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use tracing::{debug, warn};
 
-use super::{
-    Context,
-    linger::linger,
-    settlement::{ABSENCE, NotWritten},
-};
+use super::{Context, linger::linger, settlement::NotWritten};
 use crate::{
     cegid::{CallError, Class, Page, Query, Stage, encoded_length, is_awkward},
     domain::Kind,
+    erasure,
     metrics::{OfKind, Outcome},
-    subjects::{self, Claimed, Postponed, Why},
+    subjects::{self, Claimed},
 };
 use judge::Judgement;
 
@@ -41,14 +39,7 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
         if !backlog {
             refresher.gather().await;
         }
-        let claimed = subjects::claim(
-            refresher.context.database(),
-            &refresher.context.tenant,
-            kind,
-            refresher.context.now(),
-            most,
-        );
-        match claimed.await {
+        match refresher.claim(most).await {
             Ok(claimed) if claimed.is_empty() => {
                 backlog = false;
                 refresher.wait().await;
@@ -103,6 +94,25 @@ impl Refresher {
         }
     }
 
+    /// Due subjects. Those that were erased are not read: a later callback's trace of them is taken away instead.
+    async fn claim(&self, most: usize) -> sqlx::Result<Vec<Claimed>> {
+        let context = &self.context;
+        let (database, tenant, now) = (context.database(), &context.tenant, context.now());
+        let mut claimed = subjects::claim(database, tenant, self.kind, now, most).await?;
+        if claimed.is_empty() {
+            return Ok(claimed);
+        }
+        let keys: Vec<&str> = claimed.iter().map(|subject| subject.key.as_str()).collect();
+        let mut connection = database.pool().acquire().await?;
+        let erased = erasure::erased(&mut connection, tenant, self.kind, &keys).await?;
+        drop(connection);
+        if !erased.is_empty() {
+            erasure::scrub(database, tenant, self.kind, &erased, now).await?;
+            claimed.retain(|subject| !erased.contains(&subject.key));
+        }
+        Ok(claimed)
+    }
+
     /// Waits while a burst goes on, and takes it.
     async fn gather(&self) {
         let queue = &self.context.queues[self.kind as usize];
@@ -120,8 +130,8 @@ impl Refresher {
     async fn wait(&self) {
         let context = &self.context;
         let poll = context.shared.settings.worker.poll_interval;
-        let due = match subjects::next_due(context.database(), &context.tenant, self.kind).await {
-            Ok(due) => due.unwrap_or(chrono::DateTime::<chrono::Utc>::MAX_UTC),
+        let due = match self.next_due().await {
+            Ok(due) => due,
             Err(error) => return context.after_failure("reading the queue", &error).await,
         };
         tokio::select! {
@@ -129,6 +139,18 @@ impl Refresher {
             () = context.shared.clock.sleep_until(due.min(context.now() + poll)) => {}
             () = context.stop.draining() => {}
         }
+    }
+
+    /// When something is due; what is to be read once more is asked for as its time comes.
+    async fn next_due(&self) -> sqlx::Result<DateTime<Utc>> {
+        let (context, kind) = (&self.context, self.kind);
+        let (database, tenant, now) = (context.database(), &context.tenant, context.now());
+        if subjects::want_again(database, tenant, kind, now).await? > 0 {
+            return Ok(now);
+        }
+        let due = subjects::next_due(database, tenant, kind).await?.unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let confirm = subjects::next_confirm(database, tenant, kind).await?.unwrap_or(DateTime::<Utc>::MAX_UTC);
+        Ok(due.min(confirm))
     }
 
     /// What is asked for in one call: one that failed before, or whose key has no place in a list, alone.
@@ -259,7 +281,7 @@ impl Refresher {
                 context.pace.failed(self.stage(), error);
                 return Part::Paused;
             }
-            Class::Query => {}
+            Class::Query | Class::Full => {}
             Class::Transient | Class::Unexpected => {
                 context.pace.failed(self.stage(), error);
                 if part.len() > 1 {
@@ -283,20 +305,12 @@ impl Refresher {
 
     async fn settle(&self, judgement: Judgement<'_>) -> Result<(), NotWritten> {
         let context = &self.context;
-        let (mut settlement, waited) = (judgement.settlement, judgement.waited);
-        let removals = settlement.removed.iter().filter(|(_, cause)| *cause == ABSENCE).count();
-        if removals > 0 {
-            let worker = &context.shared.settings.worker;
-            let guard = (worker.removals_floor, worker.removals_percent);
-            let left =
-                subjects::removals_left(context.database(), &context.tenant, self.kind, context.now(), guard).await?;
-            self.hold(&mut settlement.removed, &mut settlement.postponed, left);
-        }
+        let (settlement, waited) = (judgement.settlement, judgement.waited);
         let (part, read) = (judgement.part, settlement.read);
         let written = settlement.write(context.database(), &context.lease, context.now()).await?;
         context.wrote();
         self.count(&written, &waited);
-        if written.indexed + written.buried > 0 {
+        if written.noted > 0 {
             context.noted[self.kind as usize].notify_one();
         }
         if written.unstorable.is_empty() {
@@ -312,32 +326,19 @@ impl Refresher {
         Ok(())
     }
 
-    /// Holds back removals by absence beyond what the bulk guard lets through.
-    fn hold(&self, removed: &mut Vec<(String, &'static str)>, postponed: &mut Vec<Postponed>, mut left: usize) {
-        let due_at = self.context.now() + Duration::from_secs(3600);
-        let before = postponed.len();
-        removed.retain(|(key, cause)| {
-            if *cause != ABSENCE || left > 0 {
-                left -= usize::from(*cause == ABSENCE);
-                return true;
-            }
-            postponed.push(Postponed { key: key.clone(), due_at, why: Why::Held });
-            false
-        });
-        if postponed.len() > before {
+    fn count(&self, written: &super::settlement::Written, waited: &[f64]) {
+        if written.held > 0 {
             warn!(
-                tenant = %self.context.tenant, kind = %self.kind, held = postponed.len() - before,
+                tenant = %self.context.tenant, kind = %self.kind, held = written.held,
                 "removals by absence are held back: more than the guard lets through in 24 h have vanished; check the \
-                 count in Cegid"
+                 count in Cegid, then run `cegid-indexer sweeps confirm`"
             );
         }
-    }
-
-    fn count(&self, written: &super::settlement::Written, waited: &[f64]) {
         let metrics = &self.context.shared.metrics;
         let (tenant, kind) = (self.context.tenant.to_string(), self.kind.as_str());
         for (outcome, count) in [
             ("indexed", written.indexed),
+            ("same", written.same),
             ("removed", written.removed),
             ("buried", written.buried),
             ("superseded", written.superseded),

@@ -93,6 +93,7 @@ impl Reporter {
                     }
                 }
                 Err(error) if error.class == Class::Query => {
+                    context.pace.failed(Stage::Reports, &error);
                     refusals += 1;
                     if part.len() > 1 {
                         let (first, second) = part.split_at(part.len() / 2);

@@ -1,27 +1,45 @@
 //! What one read came to, written in one fenced transaction.
 //!
+//! A record that shows what the index holds already settles its subject and is neither written again nor, unless a
+//! delivery asked for it, reported again.
+//!
 //! Order of locks: the lease, documents, report items, subjects in key order. Subjects come last, because the inbox
 //! raises them: they are locked for as short as can be. A subject that a newer read has settled meanwhile is left out,
-//! with its document and report item, by beginning again without it.
+//! with its document and report item, by beginning again without it; and so is one that an operator has erased.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use crate::{
     database::{Database, Failure, failure},
     domain::{Document, Kind},
-    index::documents,
+    erasure,
+    index::{attachments, documents},
     outbox::{self, Noted},
-    subjects::{self, Postponed, Settled, State},
+    subjects::{self, Postponed, Settled, State, Why},
     tenancy::{Lease, fence},
 };
 
 /// Cause of a removal because two reads did not show the subject.
 pub(super) const ABSENCE: &str = "absence";
+/// Cause of a removal because Cegid has anonymised the person.
+pub(super) const ANONYMISED: &str = "anonymised";
+/// A removal that waits for an operator is read again after so long, in case the record is back.
+const HELD: TimeDelta = TimeDelta::hours(1);
 /// Contention with the inbox or another settlement is short.
 const ATTEMPTS: usize = 5;
+
+/// A record that a read showed.
+pub struct Indexed {
+    /// What is indexed of it.
+    pub document: Document,
+    /// What is reported of it.
+    pub noted: Noted,
+    /// Whether a delivery asked for the read: it is then reported even if it shows nothing new.
+    pub announced: bool,
+}
 
 /// What a read of several subjects of one kind came to.
 pub struct Settlement {
@@ -29,8 +47,12 @@ pub struct Settlement {
     pub kind: Kind,
     /// The read's number, drawn before it was sent.
     pub read: i64,
-    /// Found: the document and what is reported.
-    pub indexed: Vec<(Document, Noted)>,
+    /// Whether to have found something that nobody announced is a gap: not in an initial load.
+    pub gaps: bool,
+    /// Removals by absence in 24 hours beyond which they wait: so many, or this percentage.
+    pub guard: (u32, u32),
+    /// Found.
+    pub indexed: Vec<Indexed>,
     /// To be removed, and why.
     pub removed: Vec<(String, &'static str)>,
     /// Settled without a change: absent and never indexed, or removed before.
@@ -44,16 +66,34 @@ pub struct Settlement {
 /// What was written.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Keys whose documents were written.
+    /// Documents that were written.
     pub indexed: usize,
+    /// Records that showed what the index held.
+    pub same: usize,
+    /// Outcomes that were noted for reporting.
+    pub noted: usize,
     /// Keys that were removed.
     pub removed: usize,
+    /// Keys whose removal waits for an operator.
+    pub held: usize,
     /// Keys that were buried.
     pub buried: usize,
     /// Keys that a newer read had settled.
     pub superseded: usize,
     /// Keys whose data the database refused, and why: nothing was written about them.
     pub unstorable: Vec<(String, String)>,
+}
+
+impl Written {
+    fn add(&mut self, part: &Written) {
+        self.indexed += part.indexed;
+        self.same += part.same;
+        self.noted += part.noted;
+        self.removed += part.removed;
+        self.held += part.held;
+        self.buried += part.buried;
+        self.superseded += part.superseded;
+    }
 }
 
 /// Why nothing was written.
@@ -69,10 +109,12 @@ pub enum NotWritten {
 
 impl Settlement {
     /// Nothing yet.
-    pub fn new(kind: Kind, read: i64) -> Settlement {
+    pub fn new(kind: Kind, read: i64, guard: (u32, u32)) -> Settlement {
         Settlement {
             kind,
             read,
+            gaps: true,
+            guard,
             indexed: Vec::new(),
             removed: Vec::new(),
             unchanged: Vec::new(),
@@ -91,19 +133,15 @@ impl Settlement {
         let mut parts = vec![self];
         while let Some(mut part) = parts.pop() {
             match part.write_whole(database, lease, now).await {
-                Ok(written) => {
-                    total.indexed += written.indexed;
-                    total.removed += written.removed;
-                    total.buried += written.buried;
-                    total.superseded += written.superseded;
-                }
+                Ok(written) => total.add(&written),
                 Err(NotWritten::Database(error)) if failure(&error) == Failure::Data && !part.indexed.is_empty() => {
                     if part.indexed.len() == 1 {
-                        total.unstorable.extend(part.indexed.drain(..).map(|(document, _)| {
-                            (document.key().to_owned(), format!("the database refuses its data: {}", code(&error)))
+                        total.unstorable.extend(part.indexed.drain(..).map(|one| {
+                            (one.document.key().to_owned(), format!("the database refuses its data: {}", code(&error)))
                         }));
                     } else {
-                        let mut half = Settlement::new(part.kind, part.read);
+                        let mut half = Settlement::new(part.kind, part.read, part.guard);
+                        half.gaps = part.gaps;
                         half.indexed = part.indexed.split_off(part.indexed.len() / 2);
                         parts.push(half);
                     }
@@ -128,9 +166,10 @@ impl Settlement {
                 Ok(None) => return Ok(written),
                 Ok(Some(superseded)) => {
                     written = Written { superseded: written.superseded + superseded.len(), ..Written::default() };
-                    self.indexed.retain(|(document, _)| !superseded.contains(document.key()));
+                    self.indexed.retain(|one| !superseded.contains(one.document.key()));
                     self.removed.retain(|(key, _)| !superseded.contains(key));
                     self.unchanged.retain(|(key, _)| !superseded.contains(key));
+                    self.postponed.retain(|subject| !superseded.contains(&subject.key));
                 }
                 Err(NotWritten::Database(error)) if failure(&error) == Failure::Contention && contention < ATTEMPTS => {
                     contention += 1;
@@ -140,7 +179,15 @@ impl Settlement {
         }
     }
 
-    /// Gives the keys that a newer read has settled; nothing was then written.
+    /// Every key that something would be written about.
+    fn keys(&self) -> Vec<&str> {
+        let indexed = self.indexed.iter().map(|one| one.document.key());
+        let others = self.removed.iter().map(|(key, _)| key).chain(self.unchanged.iter().map(|(key, _)| key));
+        let postponed = self.postponed.iter().map(|subject| &subject.key);
+        indexed.chain(others.chain(postponed).map(String::as_str)).collect()
+    }
+
+    /// Gives the keys that a newer read has settled, or that were erased; nothing was then written.
     async fn attempt(
         &self,
         database: &Database,
@@ -150,32 +197,45 @@ impl Settlement {
     ) -> Result<Option<HashSet<String>>, NotWritten> {
         let (tenant, kind, read) = (lease.tenant(), self.kind, self.read);
         let mut tx = fence(database, lease).await?.ok_or(NotWritten::LeaseLost)?;
-        let found: Vec<&Document> = self.indexed.iter().map(|(document, _)| document).collect();
-        let removed: Vec<&str> = self.removed.iter().map(|(key, _)| key.as_str()).collect();
-        documents::write(&mut tx, tenant, kind, read, now, &found).await?;
-        documents::delete(&mut tx, tenant, kind, read, &removed).await?;
-        let noted: Vec<Noted> = self.indexed.iter().map(|(_, noted)| noted.clone()).collect();
-        outbox::note(&mut tx, tenant, kind, read, now, &noted).await?;
-        outbox::forget(&mut tx, tenant, kind, &removed).await?;
-        let settled: Vec<Settled<'_>> = self
-            .indexed
-            .iter()
-            .map(|(document, _)| {
-                let state = if document.live { State::Live } else { State::Hidden };
-                Settled { key: document.key(), state, removed: None }
-            })
-            .chain(self.removed.iter().map(|(key, cause)| Settled { key, state: State::Removed, removed: Some(cause) }))
-            .chain(self.unchanged.iter().map(|(key, state)| Settled {
-                key,
-                state: *state,
-                // The cause that the tombstone holds is kept.
-                removed: (*state == State::Removed).then_some(ABSENCE),
-            }))
+        let erased = erasure::erased(&mut tx, tenant, kind, &self.keys()).await?;
+        if !erased.is_empty() {
+            tx.rollback().await?;
+            return Ok(Some(erased.into_iter().collect()));
+        }
+        let absent: Vec<&str> =
+            self.removed.iter().filter(|(_, cause)| *cause == ABSENCE).map(|(key, _)| key.as_str()).collect();
+        let back = subjects::hold_back(&mut tx, tenant, kind, now, self.guard, &absent).await?;
+        let removed: Vec<&(String, &str)> = self.removed.iter().filter(|(key, _)| !back.contains(key)).collect();
+        let gone: Vec<&str> = removed.iter().map(|(key, _)| key.as_str()).collect();
+
+        let shown = self.indexed.iter().map(|one| one.document.key());
+        let concerned: Vec<&str> = shown.chain(gone.iter().copied()).collect();
+        let held: HashMap<String, documents::Held> = documents::held(&mut tx, tenant, kind, &concerned)
+            .await?
+            .into_iter()
+            .map(|held| (held.key.clone(), held))
             .collect();
-        let mut stale = self.stale(&mut tx, lease).await?;
+        let files = attachments::kept(&mut tx, tenant, self.indexed.iter().map(|one| &one.document)).await?;
+        let is = |one: &&Indexed| {
+            let document = &one.document;
+            held.get(document.key()).is_some_and(|held| held.is(document)) && files.are_of(document)
+        };
+        let (same, new): (Vec<&Indexed>, Vec<&Indexed>) = self.indexed.iter().partition(is);
+        let found: Vec<&Document> = new.iter().map(|one| &one.document).collect();
+        documents::write(&mut tx, tenant, kind, read, now, &found).await?;
+        documents::delete(&mut tx, tenant, kind, read, &gone).await?;
+        attachments::write(&mut tx, tenant, read, now, &found).await?;
+        attachments::delete(&mut tx, tenant, kind, read, &gone).await?;
+        let told = new.iter().chain(same.iter().filter(|one| one.announced));
+        let noted: Vec<Noted> = told.map(|one| one.noted.clone()).collect();
+        outbox::note(&mut tx, tenant, kind, read, now, &noted).await?;
+        outbox::forget(&mut tx, tenant, kind, &gone).await?;
+
+        let settled = self.settled(&removed, &held);
+        let stale = self.stale(&mut tx, lease).await?;
         if !stale.is_empty() {
             tx.rollback().await?;
-            return Ok(Some(std::mem::take(&mut stale)));
+            return Ok(Some(stale));
         }
         let done = subjects::settle(&mut tx, tenant, kind, read, now, &settled).await?;
         if done.len() < settled.len() {
@@ -184,14 +244,51 @@ impl Settlement {
             tx.rollback().await?;
             return Ok(Some(left));
         }
-        let buried = subjects::postpone(&mut tx, tenant, kind, read, now, &self.postponed).await?;
+        let held_back = back.iter().map(|key| Postponed { key: key.clone(), due_at: now + HELD, why: Why::Held });
+        let postponed: Vec<Postponed> = self.postponed.iter().cloned().chain(held_back).collect();
+        let buried = subjects::postpone(&mut tx, tenant, kind, read, now, &postponed).await?;
         let failed: Vec<Noted> = self.failed.iter().filter(|noted| buried.contains(&noted.key)).cloned().collect();
         outbox::note(&mut tx, tenant, kind, read, now, &failed).await?;
         tx.commit().await?;
-        written.indexed = self.indexed.len();
-        written.removed = self.removed.len();
+        written.indexed = new.len();
+        written.same = same.len();
+        written.noted = noted.len() + failed.len();
+        written.removed = gone.len();
+        written.held = back.len();
         written.buried = buried.len();
         Ok(None)
+    }
+
+    /// What becomes of each subject that is settled. `held` is what the index holds of them now.
+    fn settled<'a>(
+        &'a self,
+        removed: &[&'a (String, &'static str)],
+        held: &HashMap<String, documents::Held>,
+    ) -> Vec<Settled<'a>> {
+        let indexed = self.indexed.iter().map(|Indexed { document, .. }| {
+            let held = held.get(document.key());
+            let same = held.is_some_and(|held| held.shows(document));
+            // A vacancy that was never live is no loss to the index.
+            let gap = self.gaps && !same && (held.is_some() || document.live);
+            let state = if document.live { State::Live } else { State::Hidden };
+            Settled { key: document.key(), state, removed: None, same, gap }
+        });
+        let removed = removed.iter().map(|(key, cause)| Settled {
+            key,
+            state: State::Removed,
+            removed: Some(cause),
+            same: false,
+            gap: self.gaps && held.contains_key(key),
+        });
+        let unchanged = self.unchanged.iter().map(|(key, state)| Settled {
+            key,
+            state: *state,
+            // The cause that the tombstone holds is kept.
+            removed: (*state == State::Removed).then_some(ABSENCE),
+            same: true,
+            gap: false,
+        });
+        indexed.chain(removed).chain(unchanged).collect()
     }
 }
 
@@ -203,14 +300,14 @@ impl Settlement {
         if judged.is_empty() {
             return Ok(HashSet::new());
         }
-        let now = subjects::judged_by(tx, lease.tenant(), self.kind, &judged).await?;
+        let now = subjects::locked(tx, lease.tenant(), self.kind, &judged).await?;
         let stands = |key: &String| {
-            let found = now.iter().find(|(known, ..)| known == key);
+            let found = now.iter().find(|locked| locked.key == *key);
             let claimed = self.unchanged.iter().find(|(known, _)| known == key).map(|(_, state)| *state);
             match (claimed, found) {
-                (Some(claimed), Some((_, state, _))) => *state == claimed,
+                (Some(claimed), Some(locked)) => locked.state == claimed,
                 (Some(claimed), None) => claimed == State::Unread,
-                (None, Some((_, _, absent))) => *absent,
+                (None, Some(locked)) => locked.absent,
                 (None, None) => false,
             }
         };

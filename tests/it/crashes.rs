@@ -72,7 +72,7 @@ async fn a_service_that_is_killed_amid_callbacks_goes_on_where_it_stopped() {
 
 /// Items settled and whether it is finished, of each window of the candidates' initial load.
 async fn windows(world: &World) -> Vec<(i32, bool)> {
-    let read = "select next_offset, finished_at is not null from sweep where kind = 'candidate' order by position";
+    let read = "select next_offset, finished_at is not null from sweep where kind = 'candidate' and use = 'initial' order by position";
     sqlx::query_as(read).fetch_all(world.database.pool()).await.unwrap()
 }
 

@@ -1,8 +1,11 @@
 //! The integration tests: a real PostgreSQL, the simulator, a clock turned by hand.
 #![allow(missing_docs, reason = "tests are named by sentences")]
 
+mod answers;
+mod attachments;
 mod cegid;
 mod container;
+mod convergence;
 mod crashes;
 mod harness;
 mod hooks;
@@ -13,5 +16,9 @@ mod main_loop;
 mod operations;
 mod races;
 mod receiving;
+mod referentials;
 mod refusals;
+mod removals;
 mod search;
+mod worst;
+mod tenants;

@@ -113,27 +113,6 @@ async fn the_two_real_records_go_through_the_whole_loop() {
 }
 
 #[tokio::test]
-async fn referentials_are_read_with_their_translations() {
-    let plan = Plan::sized(5, 5).with("TENANTS__ACME__REFERENTIALS", "countries,nothing");
-    let world = World::start(plan).await;
-    world.settle().await;
-    world
-        .until("the list is read", async |world: &World| {
-            let read =
-                cegid_indexer::index::referentials::read_at(&world.database, &crate::harness::tenant()).await.unwrap();
-            read.contains_key("countries") && read.contains_key("nothing")
-        })
-        .await;
-    let calls = world.simulator.count_requests(|request| request.path.ends_with("/translations/1036"));
-    assert!(calls > 0);
-    let read = "select coalesce(string_agg(labels, ''), '') from referential where id = '_TS_CO_Country_France'";
-    let labels: String = sqlx::query_scalar(read).fetch_one(world.database.pool()).await.unwrap();
-    assert!(labels.contains("1036") && labels.contains("1033"), "{labels}");
-    world.turn(Duration::from_secs(1));
-    world.end().await;
-}
-
-#[tokio::test]
 async fn a_vacancy_that_is_no_longer_published_is_kept_and_not_searchable() {
     let world = World::start(Plan::sized(5, 0)).await;
     let key = world.simulator.create_vacancy();

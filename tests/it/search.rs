@@ -1,24 +1,46 @@
 //! Searching the index over the operators' router, on a database of its own.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     body::{Body, to_bytes},
     http::{Request, StatusCode, header},
 };
 use cegid_indexer::{
+    cegid::ReferentialItem,
     clock::Clock,
     database::Database,
     domain::{Kind, TenantId, fold::fold, read_record},
-    index::{documents, search},
+    index::{documents, referentials, search},
     lifecycle::Stop,
     metrics::Metrics,
     ops::{self, Health},
     settings::Settings,
 };
+use chrono::DateTime;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::harness::database::Named;
+
+/// The operators' router of a service with these tenants.
+fn router(database: &Database, tenants: &[&str]) -> Router {
+    let mut pairs = vec![
+        ("CEGID_INDEXER__DATABASE__URL".to_owned(), "postgres://localhost/unused".to_owned()),
+        ("CEGID_INDEXER__PUBLIC_URL".to_owned(), "https://indexer.example.com".to_owned()),
+    ];
+    for tenant in tenants {
+        for (key, value) in [("base_url", "https://x.example.com"), ("client_id", tenant), ("client_secret", "s")] {
+            pairs.push((format!("CEGID_INDEXER__TENANTS__{tenant}__{key}"), value.to_owned()));
+        }
+    }
+    let settings = watch::Sender::new(Arc::new(Settings::load(None, pairs).unwrap())).subscribe();
+    let health = Health::new(database.clone(), Stop::default(), settings.clone());
+    let clock = Clock::turned(DateTime::UNIX_EPOCH);
+    ops::router(health, settings, Metrics::default().into(), database.clone(), clock)
+}
 
 struct Index {
     database: Database,
@@ -55,9 +77,7 @@ impl Index {
         let name = Named::create().await;
         let settings = Settings::load(None, [("CEGID_INDEXER__DATABASE__URL".to_owned(), name.url())]).unwrap();
         let database = Database::new(&settings.database, settings.worker.lease).unwrap();
-        let tenants: Vec<TenantId> = vec!["acme".parse().unwrap(), "other".parse().unwrap()];
-        let health = Health::new(database.clone(), Stop::default(), tenants.clone());
-        let router = ops::router(health, Metrics::default().into(), database.clone(), tenants);
+        let router = router(&database, &["acme", "other"]);
         Index { database, router, name }
     }
 
@@ -65,9 +85,10 @@ impl Index {
         let config = if row.language == 1036 { "french" } else { "english" };
         sqlx::query(
             "insert into document (tenant, kind, key, read_number, searchable, title, language, status, modified, coded,
-                                   raw, indexed_at, search)
-             values ('acme', $1, $2, 1, $3, $4, $5, 'st', $6, $7, '{\"secret\":\"Lefèvre\"}', now(),
-                     setweight(to_tsvector($8::regconfig, $9), 'A') || setweight(to_tsvector($8::regconfig, $10), 'C'))",
+                                   raw, content, indexed_at, search)
+             values ('acme', $1, $2, 1, $3, $4, $5, 'st', $6, $7, '{\"secret\":\"Lefèvre\"}', '', now(),
+                     setweight(to_tsvector($8::regconfig, $9), 'A') || setweight(to_tsvector($8::regconfig, $10), 'C')
+                     || coded_words($7))",
         )
         .bind(row.kind)
         .bind(row.key)
@@ -200,6 +221,66 @@ async fn labels_come_out_of_the_referentials_and_nothing_personal_is_shown() {
 }
 
 #[tokio::test]
+async fn a_label_finds_the_documents_that_hold_its_code_in_whichever_language_it_was_read() {
+    let index = Index::new().await;
+    let tenant: TenantId = "acme".parse().unwrap();
+    let read = async |category: &str, items: &[(&str, &str, &str)]| {
+        let item = |(id, label, german): &(&str, &str, &str)| ReferentialItem {
+            id: (*id).into(),
+            label: Some((*label).into()),
+            labels: [(1036, (*label).to_owned()), (1031, (*german).to_owned())].into(),
+            raw: "{}".into(),
+        };
+        let items: Vec<_> = items.iter().map(item).collect();
+        referentials::replace(&index.database, &tenant, category, &items, Clock::machine().now()).await.unwrap();
+    };
+    read("countries", &[("DE", "Allemagne", "Deutschland"), ("it's \\ \"x", "Suisse", "Schweiz")]).await;
+    read("times", &[("full", "Temps plein", "Vollzeit in der Woche"), ("41", "Horaires décalés", "Schicht")]).await;
+    read("places", &[("41", "Loir-et-Cher", "Loir")]).await;
+    read("statuses", &[("st", "Diffusée", "Veröffentlicht")]).await;
+    let german = r#"[{"field":"country","id":"DE"},{"field":"time","id":"full"},{"field":"status","id":"st"}]"#;
+    let swiss = r#"[{"field":"country","id":"it's \\ \"x"},{"field":"place","id":"41"},{"field":"free","label":"DE"}]"#;
+    index.put(Row { key: "nurse-de", title: "Infirmier", coded: german, ..VACANCY }).await;
+    index.put(Row { key: "nurse-ch", title: "Infirmière de nuit", coded: swiss, ..VACANCY }).await;
+    let text = "Une équipe en Allemagne, à temps plein.";
+    index.put(Row { key: "text", title: "Chef d’équipe", text, ..VACANCY }).await;
+
+    for (query, found) in [
+        ("q=deutschland", &["nurse-de"][..]),
+        // What the record itself says counts more.
+        ("q=allemagne", &["text", "nurse-de"]),
+        ("q=schweiz", &["nurse-ch"]),
+        ("q=infirmi%C3%A8re+DEUTSCHLAND", &["nurse-de"]),
+        ("q=deutschland+vollzeit", &["nurse-de"]),
+        ("q=%22temps+plein%22", &["text", "nurse-de"]),
+        ("q=%22plein+temps%22", &[]),
+        ("q=deutschland+or+schweiz&limit=1&offset=2", &[]),
+        ("q=infirmier+-deutschland", &["nurse-ch"]),
+        ("q=-deutschland+-suisse", &["text"]),
+        // The words of an id are none, nor is what two lists label differently, nor the status.
+        ("q=DE", &[]),
+        ("q=41", &[]),
+        ("q=schicht", &[]),
+        ("q=ver%C3%B6ffentlicht", &[]),
+        ("q=deutschland&language=1033", &[]),
+    ] {
+        assert_eq!(index.keys(query).await, found, "{query}");
+    }
+    let (_, other) = index.get("/tenants/other/vacancies?q=deutschland").await;
+    assert_eq!(other["total"], 0);
+
+    // A list that is read anew needs no document to be written.
+    read("countries", &[("DE", "Allemagne", "Bundesrepublik")]).await;
+    assert_eq!(index.keys("q=bundesrepublik").await, ["nurse-de"]);
+    assert_eq!(index.keys("q=deutschland+or+schweiz").await, [""; 0]);
+    let (_, page) = index.get("/tenants/acme/vacancies?q=bundesrepublik&labels=1031").await;
+    assert_eq!(page["items"][0]["coded"][0]["label"], "Bundesrepublik");
+    let (_, one) = index.get("/tenants/acme/vacancies/nurse-de?labels=1036").await;
+    assert_eq!(one["coded"][0]["label"], "Allemagne");
+    assert_eq!(index.get("/tenants/acme/vacancies/nurse-de?labels=x").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn a_record_that_was_written_is_found_and_its_newer_words_replace_the_older() {
     let index = Index::new().await;
     let tenant: TenantId = "acme".parse().unwrap();
@@ -219,6 +300,10 @@ async fn a_record_that_was_written_is_found_and_its_newer_words_replace_the_olde
         assert_eq!(item["coded"], json!([{"field": "jobDescription.contractType", "id": "cdi", "label": "CDI"}]));
     }
     assert_eq!(index.keys("q=soudeuse").await, [""; 0]);
+    let label = r#"insert into referential (tenant, category, id, labels, raw, read_at, words)
+                   values ('acme', 'contracts', 'cdi', '{}', '{}', now(), 'unbefristet')"#;
+    index.run(label).await;
+    assert_eq!(index.keys("q=unbefristet").await, ["2026-7"]);
     assert_eq!(index.keys("q=diffusee").await, [""; 0], "a status is no word to be found by");
 }
 
@@ -241,7 +326,9 @@ async fn refusals_are_problem_documents_that_say_what_is_wrong() {
     let request = Request::post("/api/v1/tenants").body(Body::empty()).unwrap();
     let response = index.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(index.get("/tenants").await.1, json!({"items": [{"id": "acme"}, {"id": "other"}]}));
+    let tenants = index.get("/tenants").await.1;
+    let names: Vec<&str> = tenants["items"].as_array().unwrap().iter().filter_map(|item| item["id"].as_str()).collect();
+    assert_eq!(names, ["acme", "other"]);
 }
 
 #[tokio::test]
@@ -255,13 +342,7 @@ async fn a_search_that_takes_too_long_is_given_up() {
     ];
     let settings = Settings::load(None, settings).unwrap();
     let patient = Database::new(&settings.database, settings.worker.lease).unwrap();
-    let tenants: Vec<TenantId> = vec!["acme".parse().unwrap()];
-    let health = Health::new(patient.clone(), Stop::default(), tenants.clone());
-    let slow = Index {
-        router: ops::router(health, Metrics::default().into(), patient.clone(), tenants),
-        database: patient,
-        name: index.name,
-    };
+    let slow = Index { router: router(&patient, &["acme"]), database: patient, name: index.name };
     let mut held = index.database.begin().await.unwrap();
     sqlx::query("lock table document in access exclusive mode").execute(&mut *held).await.unwrap();
     let (status, problem) = slow.get("/tenants/acme/vacancies?q=soudeur").await;

@@ -77,8 +77,11 @@ pub(crate) async fn burst(inner: &Arc<Inner>) -> Vec<Sent> {
     done
 }
 
-fn note(inner: &Inner, done: &[Sent]) {
-    crate::lock(&inner.outgoing.sent).extend_from_slice(done);
+/// Writes into the log what became of callbacks.
+pub(crate) fn note(inner: &Inner, done: &[Sent]) {
+    let mut sent = crate::lock(&inner.outgoing.sent);
+    done.iter().for_each(|one| sent.push(one.clone()));
+    drop(sent);
     if !done.is_empty() {
         inner.stir();
     }

@@ -21,7 +21,7 @@ use super::{Note, frames, number, parameters, record, refusal};
 use crate::data::random::Random;
 use crate::faults::{Asked, Bend, Endpoint, Spoil};
 use crate::simulator::{Inner, Simulator};
-use crate::tenant::{Kind, Row};
+use crate::tenant::{Asking, Kind, Row};
 
 /// Page size when none is asked for, as noted of the sibling vacancies list.
 const DEFAULT_LIMIT: usize = 20;
@@ -109,6 +109,8 @@ struct Wish {
     offset: usize,
     limit: usize,
     filter: Filter,
+    /// What narrows the list, as it was asked.
+    question: String,
     /// Free text: every word must be in the title, whatever its case.
     words: Vec<String>,
     resume_only: bool,
@@ -131,6 +133,7 @@ impl Wish {
             offset: number(parameters, "offset")?.unwrap_or(0),
             limit: number(parameters, "limit")?.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT),
             filter: Filter::read(kind, text("filter"))?,
+            question: format!("filter={}&q={}", text("filter"), text("q")),
             words: text("q").split_whitespace().map(str::to_lowercase).collect(),
             resume_only,
             flicker: 0,
@@ -194,22 +197,24 @@ fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
         return Vec::new();
     }
     let at = inner.habits.shown(inner.clock.now());
-    let tenant = crate::lock(&inner.tenant);
-    let table = tenant.table(kind);
-    let shown = |place: usize| {
-        let row = table.seen(place, at);
-        (wish.holds(seed, &row) && !hidden.contains(&*row.key)).then_some(row)
-    };
+    let mut tenant = crate::lock(&inner.tenant);
+    let table = tenant.table_mut(kind);
+    let shown = |row: &Row| wish.holds(seed, row) && !hidden.contains(&*row.key);
     if let Some(named) = wish.filter.named() {
         let mut places: Vec<usize> = named.iter().filter_map(|key| table.place(key)).collect();
         places.sort_unstable();
-        return cut(places.into_iter().filter_map(shown), wish);
+        let rows = places.into_iter().map(|place| table.seen(place, at)).filter(|row| shown(row));
+        return rows.skip(wish.offset).take(wish.limit).map(Cow::into_owned).collect();
     }
-    cut(table.in_order(inner.habits.order(), at).filter_map(shown), wish)
-}
-
-fn cut<'a>(rows: impl Iterator<Item = Cow<'a, Row>>, wish: &Wish) -> Vec<Row> {
-    rows.skip(wish.offset).take(wish.limit).map(Cow::into_owned).collect()
+    let asking = Asking {
+        order: inner.habits.order(),
+        offset: wish.offset,
+        limit: wish.limit,
+        question: &wish.question,
+        at,
+        stable: hidden.is_empty(),
+    };
+    table.page(asking, shown)
 }
 
 /// Frames made one after another off the async threads, a few ahead of what the

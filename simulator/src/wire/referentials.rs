@@ -1,5 +1,8 @@
 //! The referentials: lists behind coded values, and their translations.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -10,29 +13,98 @@ use super::{Note, json_answer, number, parameters, refusal, success};
 use crate::data::codes::{Code, ENGLISH, FRENCH, category};
 use crate::simulator::Simulator;
 
-/// An item in one language. Only `id` and `label` are certain; `active` is what
-/// the front office's coded objects carry too, `lcid` is assumed.
-fn item_json(code: &Code, lcid: u32) -> Value {
-    json!({ "id": code.id, "label": code.label(lcid), "active": true, "lcid": lcid })
+/// One item of a referential, with its labels by Windows language id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferentialItem {
+    /// The client code.
+    pub id: String,
+    /// The list shows the French one, or else the first.
+    pub labels: BTreeMap<u32, String>,
 }
 
-type Found = Result<&'static [Code], Box<Response>>;
+/// How the referentials are served, where tenants may differ. By default as the
+/// documentation says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReferentialManners {
+    /// The list is answered whole, whatever interval is asked for.
+    pub ignores_interval: bool,
+    /// The most items of one answer.
+    pub page_limit: Option<usize>,
+    /// The answer says nothing of the size of the list, and an interval behind
+    /// its end is refused.
+    pub hides_total: bool,
+    /// There is no list of translations.
+    pub no_translation_list: bool,
+    /// One translation is answered as the list of all of them.
+    pub translation_as_list: bool,
+}
 
-fn found(simulator: &Simulator, headers: &HeaderMap, name: &str) -> Found {
+/// What was changed about the referentials.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    manners: Mutex<ReferentialManners>,
+    /// Lists in place of the generated ones; nothing for one that is taken away.
+    given: Mutex<HashMap<String, Option<Vec<ReferentialItem>>>>,
+}
+
+impl Simulator {
+    /// Serves the referentials in another way from now on.
+    pub fn set_referential_manners(&self, manners: ReferentialManners) {
+        *crate::lock(&self.inner.lists.manners) = manners;
+    }
+
+    /// Puts a list in place of a referential, or takes the referential away.
+    pub fn set_referential(&self, category: &str, items: Option<Vec<ReferentialItem>>) {
+        crate::lock(&self.inner.lists.given).insert(category.to_owned(), items);
+    }
+
+    fn referential(&self, name: &str) -> Option<Vec<ReferentialItem>> {
+        if let Some(given) = crate::lock(&self.inner.lists.given).get(name) {
+            return given.clone();
+        }
+        let labels = |code: &Code| [FRENCH, ENGLISH].map(|lcid| (lcid, code.label(lcid).to_owned())).into();
+        let codes = category(name)?.iter();
+        Some(codes.map(|code| ReferentialItem { id: code.id.to_owned(), labels: labels(code) }).collect())
+    }
+
+    fn manners(&self) -> ReferentialManners {
+        *crate::lock(&self.inner.lists.manners)
+    }
+}
+
+impl ReferentialItem {
+    /// The item in one language. Only `id` and `label` are certain; `active` is
+    /// what the front office's coded objects carry too, `lcid` is assumed.
+    fn json(&self, lcid: u32) -> Option<Value> {
+        let label = self.labels.get(&lcid)?;
+        Some(json!({ "id": self.id, "label": label, "active": true, "lcid": lcid }))
+    }
+
+    /// The item as the list shows it.
+    fn listed(&self) -> Value {
+        let lcid = if self.labels.contains_key(&FRENCH) { Some(&FRENCH) } else { self.labels.keys().next() };
+        let item = lcid.and_then(|lcid| self.json(*lcid));
+        item.unwrap_or_else(|| json!({ "id": self.id, "label": null, "active": true }))
+    }
+
+    fn translations(&self) -> Value {
+        self.labels.keys().filter_map(|lcid| self.json(*lcid)).collect()
+    }
+}
+
+type Refused<T> = Result<T, Box<Response>>;
+
+fn found(simulator: &Simulator, headers: &HeaderMap, name: &str) -> Refused<Vec<ReferentialItem>> {
     authorised(&simulator.inner, headers)?;
-    category(name)
+    simulator
+        .referential(name)
         .ok_or_else(|| Box::new(refusal(StatusCode::NOT_FOUND, &format!("no referential is called '{name}'"))))
 }
 
-fn found_item(
-    simulator: &Simulator,
-    headers: &HeaderMap,
-    name: &str,
-    id: &str,
-) -> Result<&'static Code, Box<Response>> {
+fn found_item(simulator: &Simulator, headers: &HeaderMap, name: &str, id: &str) -> Refused<ReferentialItem> {
     found(simulator, headers, name)?
-        .iter()
-        .find(|code| code.id == id)
+        .into_iter()
+        .find(|item| item.id == id)
         .ok_or_else(|| Box::new(refusal(StatusCode::NOT_FOUND, &format!("no client code is '{id}'"))))
 }
 
@@ -50,22 +122,32 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let codes = match found(&simulator, &headers, &name) {
-        Ok(codes) => codes,
+    let all = match found(&simulator, &headers, &name) {
+        Ok(all) => all,
         Err(refused) => return *refused,
     };
     let parameters = parameters(query.as_deref());
     let interval =
         number(&parameters, "offset").and_then(|offset| number(&parameters, "limit").map(|limit| (offset, limit)));
-    let (offset, limit) = match interval {
-        Ok((offset, limit)) => (offset.unwrap_or(0), limit.unwrap_or(codes.len())),
+    let (mut offset, mut limit) = match interval {
+        Ok((offset, limit)) => (offset.unwrap_or(0), limit.unwrap_or(all.len())),
         Err(sentence) => return refusal(StatusCode::BAD_REQUEST, &sentence),
     };
-    let items: Vec<Value> = codes.iter().skip(offset).take(limit).map(|code| item_json(code, FRENCH)).collect();
+    let manners = simulator.manners();
+    if manners.ignores_interval {
+        (offset, limit) = (0, all.len());
+    }
+    if manners.hides_total && offset > 0 && offset >= all.len() {
+        return refusal(StatusCode::NOT_FOUND, "the interval is behind the end");
+    }
+    let limit = limit.min(manners.page_limit.unwrap_or(usize::MAX));
+    let items: Vec<Value> = all.iter().skip(offset).take(limit).map(ReferentialItem::listed).collect();
     let note = Note(format!("{} items", items.len()));
     let mut body = success(&Value::Array(items.clone()));
-    // A running client reads this range as offset-size/total.
-    body["contentRange"] = format!("{offset}-{}/{}", items.len(), codes.len()).into();
+    if !manners.hides_total {
+        // A running client reads this range as offset-size/total.
+        body["contentRange"] = format!("{offset}-{}/{}", items.len(), all.len()).into();
+    }
     let mut answer = json_answer(StatusCode::OK, &body);
     answer.extensions_mut().insert(note);
     answer
@@ -76,7 +158,7 @@ pub(crate) async fn item(
     Path((name, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    answer(found_item(&simulator, &headers, &name, &id).map(|code| item_json(code, FRENCH)))
+    answer(found_item(&simulator, &headers, &name, &id).map(|item| item.listed()))
 }
 
 pub(crate) async fn translations(
@@ -84,8 +166,10 @@ pub(crate) async fn translations(
     Path((name, id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    let code = found_item(&simulator, &headers, &name, &id);
-    answer(code.map(|code| json!([item_json(code, FRENCH), item_json(code, ENGLISH)])))
+    if simulator.manners().no_translation_list {
+        return refusal(StatusCode::NOT_FOUND, "no such resource");
+    }
+    answer(found_item(&simulator, &headers, &name, &id).map(|item| item.translations()))
 }
 
 pub(crate) async fn translation(
@@ -93,10 +177,14 @@ pub(crate) async fn translation(
     Path((name, id, lcid)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    let code = found_item(&simulator, &headers, &name, &id);
-    answer(code.and_then(|code| match lcid.parse::<u32>() {
-        Ok(lcid @ (FRENCH | ENGLISH)) => Ok(item_json(code, lcid)),
-        Ok(_) => Err(Box::new(refusal(StatusCode::NOT_FOUND, "not a language of this tenant"))),
+    let item = found_item(&simulator, &headers, &name, &id);
+    answer(item.and_then(|item| match lcid.parse::<u32>() {
+        Ok(lcid) if item.labels.contains_key(&lcid) && simulator.manners().translation_as_list => {
+            Ok(item.translations())
+        }
+        Ok(lcid) => {
+            item.json(lcid).ok_or_else(|| Box::new(refusal(StatusCode::NOT_FOUND, "not a language of this tenant")))
+        }
         Err(_) => Err(Box::new(refusal(StatusCode::BAD_REQUEST, "the language is not a number"))),
     }))
 }

@@ -150,3 +150,21 @@ async fn reports_are_checked_and_kept() {
     let kept: Vec<_> = kept.iter().map(|row| (row.number, row.id.as_str())).collect();
     assert_eq!(kept, [(1, "a"), (2, "b")]);
 }
+
+#[tokio::test]
+async fn logs_can_be_bounded_and_keep_counting() {
+    let (simulator, partner) = start(Config { keep_log: Some(3), ..config() }).await;
+    let (url, received) = receiver(StatusCode::OK).await;
+    partner.register("applicant_update", &url).await;
+    for _ in 0..5 {
+        simulator.edit_candidate("_TS-00003").expect("an edit");
+        partner.export("candidates", &[("limit", "1")]).await;
+    }
+    simulator.flush().await;
+    assert_eq!(partner::take(&received).len(), 5);
+    assert_eq!(simulator.sent().len(), 3);
+    assert_eq!((simulator.sent_after(4).len(), simulator.sent_after(5).len()), (1, 0));
+    let numbers: Vec<u64> = simulator.requests().iter().map(|row| row.number).collect();
+    assert_eq!(numbers, [5, 6, 7], "a token, a hook and five pages");
+    assert!(simulator.requests().iter().all(|row| row.status == 200 && row.bytes > 0));
+}

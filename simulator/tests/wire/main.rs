@@ -5,6 +5,7 @@ mod faults;
 mod lists;
 mod partner;
 mod silence;
+mod tenants;
 
 use std::collections::BTreeMap;
 

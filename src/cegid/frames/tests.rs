@@ -11,17 +11,18 @@ fn framed(contents: &[Vec<u8>]) -> Vec<u8> {
     contents.iter().flat_map(|c| [&(c.len() as u32).to_le_bytes()[..], c].concat()).collect()
 }
 
-fn reader(body: &[u8], chunk: usize) -> FrameReader<impl Stream<Item = Result<Bytes, io::Error>> + Unpin> {
-    let chunks: Vec<_> = body.chunks(chunk).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
-    FrameReader::new(stream::iter(chunks), SMALL)
-}
-
-/// Everything a body yields: the frames' bytes (an oversize one as its size), and how it ended.
 /// The frames, or the size of one that was over the limit, and how the body ended.
 type Drained = (Vec<Result<Vec<u8>, u64>>, Result<(), FrameError>);
 
+/// Everything a body yields that arrives in chunks of one length.
 fn drain(body: &[u8], chunk: usize) -> Drained {
-    let mut reader = reader(body, chunk);
+    drain_chunks(body.chunks(chunk))
+}
+
+/// Everything a body yields that arrives in these chunks.
+fn drain_chunks<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Drained {
+    let chunks: Vec<_> = chunks.map(|chunk| Ok::<_, io::Error>(Bytes::copy_from_slice(chunk))).collect();
+    let mut reader = FrameReader::new(stream::iter(chunks), SMALL);
     let mut frames = Vec::new();
     let end = loop {
         match run(reader.next()) {
@@ -38,11 +39,24 @@ fn drain(body: &[u8], chunk: usize) -> Drained {
         }
     };
     assert_eq!(reader.whole_frames(), frames.len() as u64);
+    match (&end, run(reader.next())) {
+        (Ok(()), Ok(None)) | (Err(_), Err(FrameError::Truncated { .. })) => {}
+        (end, after) => panic!("{after:?} after {end:?}"),
+    }
     (frames, end)
 }
 
+/// `body` in pieces that end where `cuts` say, some of them empty.
+fn pieces<'a>(body: &'a [u8], cuts: &[prop::sample::Index]) -> impl Iterator<Item = &'a [u8]> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+    cuts.extend([0, body.len()]);
+    cuts.sort_unstable();
+    cuts.windows(2).map(|pair| &body[pair[0]..pair[1]]).collect::<Vec<_>>().into_iter()
+}
+
+/// The outcome of what has nothing to wait for.
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    future.now_or_never().unwrap()
 }
 
 #[test]
@@ -131,7 +145,7 @@ proptest! {
     #[test]
     fn any_cut_gives_the_whole_frames_before_it(
         contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..90), 0..6),
-        chunk in 1..200_usize,
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..40),
     ) {
         let body = framed(&contents);
         let mut boundaries = vec![0];
@@ -140,7 +154,7 @@ proptest! {
         }
         for cut in 0..=body.len() {
             let whole = boundaries.iter().filter(|b| **b <= cut).count() - 1;
-            let (frames, end) = drain(&body[..cut], chunk);
+            let (frames, end) = drain_chunks(pieces(&body[..cut], &cuts));
             let expected: Vec<_> = contents[..whole]
                 .iter()
                 .map(|c| if c.len() > SMALL.frame { Err(c.len() as u64) } else { Ok(c.clone()) })
@@ -156,6 +170,32 @@ proptest! {
                 Err(FrameError::NotFrames { .. }) => prop_assert!((1..4).contains(&cut)),
                 Err(other) => prop_assert!(false, "{other:?}"),
             }
+        }
+    }
+
+    /// Whatever is announced, no more is held of a frame than twice what arrived of it, or the first reserve.
+    #[test]
+    fn memory_follows_what_arrived(
+        size in prop_oneof![1..1_u32 << 22, 1..SIZE_END],
+        chunks in proptest::collection::vec(1..200_000_usize, 0..12),
+        in_memory in 0..64_usize << 20,
+    ) {
+        prop_assume!(!is_text(&size.to_le_bytes()) && !size.to_le_bytes().starts_with(BOM));
+        let limits = Limits { in_memory, frame: in_memory };
+        let arriving = std::iter::once(Bytes::copy_from_slice(&size.to_le_bytes()))
+            .chain(chunks.iter().map(|length| vec![7; *length].into()));
+        let pending = stream::iter(arriving.map(Ok::<_, io::Error>)).chain(stream::pending());
+        let mut reader = FrameReader::new(pending, limits);
+        let arrived: usize = chunks.iter().sum();
+        prop_assume!(arrived < size as usize);
+        prop_assert!(reader.next().now_or_never().is_none());
+        match &reader.frame.as_ref().unwrap().kept {
+            Kept::Memory(kept) => {
+                prop_assert_eq!(kept.len(), arrived);
+                prop_assert!(kept.capacity() <= FIRST_RESERVE.max(2 * arrived), "{}", kept.capacity());
+            }
+            Kept::Nowhere => prop_assert!(size as usize > in_memory),
+            Kept::File(_) => prop_assert!(false, "there is no size between the limits"),
         }
     }
 }

@@ -56,6 +56,21 @@ fn attachments_are_listed_and_read_only_when_wanted() {
 }
 
 #[test]
+fn an_attachment_with_a_broken_header_costs_itself_only() {
+    let mut bytes = archive(&[("applicantdetail", b"{}"), ("cv", b"resume"), ("b", b"letter")]);
+    let local = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"PK\x03\x04")).nth(1).unwrap();
+    bytes[local] = b'X';
+    for wanted in [false, true] {
+        let frame = Frame::Memory(bytes.clone().into());
+        let unpacked = unpack(Kind::Candidate, frame, &UnpackLimits::default(), wanted).unwrap();
+        let contents: Vec<_> = unpacked.attachments.into_iter().map(|it| (it.name, it.content)).collect();
+        let read = |content| wanted.then_some(content);
+        assert_eq!(contents[0], ("cv".to_owned(), read(Err(UnpackError::Archive))));
+        assert_eq!(contents[1], ("b".to_owned(), read(Ok(b"letter".to_vec()))));
+    }
+}
+
+#[test]
 fn a_spooled_frame_is_read_like_one_in_memory() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&archive(&[("offerdetail", JSON)])).unwrap();
@@ -121,6 +136,45 @@ fn every_limit_is_reached() {
     let full = [("offerdetail", &zeros[..100]), ("cv", &zeros[..50])];
     assert_eq!(content(read(&full, &UnpackLimits { total: 149, ..limits })), Ok(Err(UnpackError::TooMuch)));
     assert_eq!(content(read(&full, &UnpackLimits { total: 150, ..limits })), Ok(Ok(50)));
+}
+
+/// The directory of so many entries that to list them would fill the memory is not read to its end.
+#[test]
+fn a_directory_without_end_is_no_directory() {
+    let good = archive(&[("offerdetail", JSON)]);
+    let central = good.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+    let end = good.len() - 22;
+    let mut many = good[..central].to_vec();
+    let count = 3 * DIRECTORY as usize / (end - central);
+    for n in 0..count {
+        many.extend_from_slice(&good[central..end]);
+        let name = many.len() - "offerdetail".len();
+        many[name..name + 8].copy_from_slice(format!("{n:08}").as_bytes());
+    }
+    let directory_end = many.len();
+    let field = |value: usize| (value as u64).to_le_bytes();
+    let [all, size, start, at] = [count, directory_end - central, central, directory_end].map(field);
+    let record = [b"PK\x06\x06", &field(44)[..], &[45, 0, 45, 0], &[0; 8], &all, &all, &size, &start].concat();
+    let locator = [b"PK\x06\x07", &[0; 4][..], &at, &[1, 0, 0, 0]].concat();
+    many.extend([record, locator, [b"PK\x05\x06", &[0; 4][..], &[0xFF; 12], &[0; 2]].concat()].concat());
+    assert!(ZipArchive::new(Cursor::new(&many)).is_ok_and(|archive| archive.len() == count));
+    let used = Cell::new(u64::MAX);
+    let source = Metered::new(Cursor::new(&many), &used);
+    let unpacked = read(Kind::Vacancy, source, many.len() as u64, &UnpackLimits::default(), false);
+    assert_eq!(unpacked, Err(UnpackError::TooManyEntries));
+    assert!(u64::MAX - used.get() < 2 * DIRECTORY, "{}", u64::MAX - used.get());
+}
+
+/// An archive of the size that is spooled, and as many entries as are allowed, is opened within the budget.
+#[test]
+fn the_largest_directory_allowed_is_read() {
+    let names: Vec<String> = (1..UnpackLimits::default().entries).map(|n| format!("{n:0200}")).collect();
+    let mut entries: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let large: Vec<u8> = (0..8_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    entries[0].1 = &large;
+    entries.push(("offerdetail", JSON));
+    let unpacked = vacancy(archive(&entries)).unwrap();
+    assert_eq!((unpacked.attachments.len(), unpacked.detail.as_slice()), (names.len(), JSON));
 }
 
 #[test]

@@ -6,7 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::index::search::{Found, Label};
+use crate::index::{
+    referentials::State,
+    search::{Found, Label},
+};
 
 /// The member that holds the status, which an answer shows apart.
 const STATUS: &str = "status";
@@ -60,14 +63,18 @@ struct Value {
 pub(super) struct Content {
     #[serde(flatten)]
     item: Item,
+    /// Resumes that are kept of a candidate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attachments: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<Box<RawValue>>,
 }
 
 impl Content {
-    /// `raw` is the detail object of a vacancy; one that is not JSON any more is left out.
-    pub(super) fn new(item: Item, raw: Option<String>) -> Content {
-        Content { item, raw: raw.and_then(|raw| RawValue::from_string(raw).ok()) }
+    /// `attachments` is how many are kept of a candidate; `raw` is the detail object of a vacancy, and one that is not
+    /// JSON any more is left out.
+    pub(super) fn new(item: Item, attachments: Option<i64>, raw: Option<String>) -> Content {
+        Content { item, attachments, raw: raw.and_then(|raw| RawValue::from_string(raw).ok()) }
     }
 }
 
@@ -78,10 +85,12 @@ impl Item {
             let Some(known) = value.id.as_deref().and_then(|id| labels.get(id, value.label.as_deref())) else {
                 continue;
             };
-            if value.label.is_none() {
+            value.labels = serde_json::from_str(&known.labels).unwrap_or_default();
+            if let Some(label) = labels.language.and_then(|lcid| value.labels.get(&lcid.to_string())) {
+                value.label = Some(label.clone());
+            } else if value.label.is_none() {
                 value.label.clone_from(&known.label);
             }
-            value.labels = serde_json::from_str(&known.labels).unwrap_or_default();
         }
         let status = coded.iter().position(|value| value.field == STATUS).map(|at| coded.remove(at));
         let status = found.status.map(|id| Status { id, label: status.and_then(|status| status.label) });
@@ -100,6 +109,30 @@ impl Item {
     }
 }
 
+/// The referentials of a tenant.
+#[derive(Serialize)]
+pub(super) struct Lists {
+    pub(super) items: Vec<List>,
+}
+
+/// How a referential is.
+#[derive(Serialize)]
+pub(super) struct List {
+    category: String,
+    /// Items held of it.
+    items: i32,
+    /// When it was last read to its end, or refused.
+    read_at: DateTime<Utc>,
+    /// Why it could not be read then.
+    refused: Option<String>,
+}
+
+impl From<State> for List {
+    fn from(State { category, read_at, items, refused }: State) -> List {
+        List { category, items, read_at, refused }
+    }
+}
+
 /// What this version cannot read of the column is not shown; the next refresh writes it anew.
 fn coded(json: &str) -> Vec<Value> {
     serde_json::from_str(json).unwrap_or_default()
@@ -109,17 +142,19 @@ fn coded(json: &str) -> Vec<Value> {
 #[derive(Default)]
 pub(super) struct Labels {
     ids: BTreeSet<String>,
+    /// Windows LCID of the labels that are shown, where there is one; otherwise the record's own is.
+    language: Option<i32>,
     pub(super) known: HashMap<String, Vec<Label>>,
 }
 
 impl Labels {
-    /// Those that these documents need; none is known yet.
-    pub(super) fn of<'a>(documents: impl IntoIterator<Item = &'a Found>) -> Labels {
+    /// Those that these documents need, to be shown in this language; none is known yet.
+    pub(super) fn of<'a>(documents: impl IntoIterator<Item = &'a Found>, language: Option<i32>) -> Labels {
         let mut ids = BTreeSet::new();
         for document in documents {
             ids.extend(coded(&document.coded).into_iter().filter_map(|value| value.id));
         }
-        Labels { ids, known: HashMap::new() }
+        Labels { ids, language, known: HashMap::new() }
     }
 
     pub(super) fn ids(&self) -> Vec<String> {
@@ -171,7 +206,7 @@ mod tests {
                 {"field":"c","id":"41","label":"Rennes"},{"field":"d","id":"41","label":null},
                 {"field":"e","label":"free"},{"field":"f","id":"unread"},{"field":"status","id":"live"}]"#,
         );
-        let mut labels = Labels::of([&found]);
+        let mut labels = Labels::of([&found], None);
         assert_eq!(labels.ids(), ["41", "cdi", "fr", "live", "unread"]);
         labels.known = HashMap::from([
             ("cdi".to_owned(), vec![label("other", r#"{"1033":"Permanent","1036":"CDI"}"#)]),
@@ -194,10 +229,26 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_shown_in_the_language_that_is_asked_for_where_there_are_any() {
+        let coded = r#"[{"field":"a","id":"cdi","label":"CDI"},{"field":"b","id":"fr","label":"France"},
+                        {"field":"status","id":"live","label":"Diffusée"}]"#;
+        let found = || found(Some("live"), coded);
+        let mut labels = Labels::of([&found()], Some(1031));
+        labels.known = HashMap::from([
+            ("cdi".to_owned(), vec![label("CDI", r#"{"1031":"Unbefristet","1033":"Permanent"}"#)]),
+            ("fr".to_owned(), vec![label("La France", "{}")]),
+            ("live".to_owned(), vec![label("Diffusée", r#"{"1031":"Veröffentlicht"}"#)]),
+        ]);
+        let item = serde_json::to_value(Item::new(found(), false, &labels)).unwrap();
+        assert_eq!((&item["coded"][0]["label"], &item["coded"][1]["label"]), (&"Unbefristet".into(), &"France".into()));
+        assert_eq!(item["status"]["label"], "Veröffentlicht");
+    }
+
+    #[test]
     fn content_is_shown_as_it_came() {
         let content = |raw: &str| {
             let item = Item::new(found(None, "[]"), false, &Labels::default());
-            serde_json::to_string(&Content::new(item, Some(raw.into()))).unwrap()
+            serde_json::to_string(&Content::new(item, None, Some(raw.into()))).unwrap()
         };
         assert!(content(r#"{"b":1.50, "a":"é"}"#).ends_with(r#""raw":{"b":1.50, "a":"é"}}"#));
         assert!(!content("{").contains("raw") && !content("{").contains("rank"));

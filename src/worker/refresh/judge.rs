@@ -15,17 +15,15 @@ use chrono::{DateTime, Utc};
 
 use super::{
     super::retry::Curve,
-    super::settlement::{ABSENCE, Settlement},
+    super::settlement::{ABSENCE, ANONYMISED, Indexed, Settlement},
     Refresher,
 };
 use crate::{
-    cegid::{CallError, Page, Query, is_awkward},
+    cegid::{CallError, Class, Page, Query, is_awkward},
     domain::Record,
     subjects::{Claimed, Postponed, State, Why},
 };
 
-/// Removed because Cegid has anonymised the person.
-const ANONYMISED: &str = "anonymised";
 /// Pages of a window that are searched for a key that cannot be asked for.
 const AWKWARD_PAGES: usize = 20;
 /// Zones and seconds of update dates are not known well: the window begins so much before the callback.
@@ -49,7 +47,7 @@ pub(super) struct Judgement<'a> {
 
 impl<'a> Judgement<'a> {
     pub(super) fn new(refresher: &'a Refresher, part: &'a [Claimed], read: i64, began: DateTime<Utc>) -> Self {
-        let settlement = Settlement::new(refresher.kind, read);
+        let settlement = Settlement::new(refresher.kind, read, refresher.context.guard());
         Judgement {
             refresher,
             part,
@@ -109,7 +107,7 @@ impl<'a> Judgement<'a> {
                 let query = Query::window(self.refresher.kind, Some(since), None, "", offset, limit);
                 let page = context.client.export(&query).await?;
                 offset += page.frames();
-                let ended = page.frames() == 0 || page.cut.is_some();
+                let ended = page.frames() == 0 || page.cut.as_ref().is_some_and(|cut| cut.class != Class::Full);
                 record = page.records.into_iter().find(|record| record.subject.key() == subject.key);
                 if ended || record.is_some() {
                     break;
@@ -142,11 +140,11 @@ impl<'a> Judgement<'a> {
                 return;
             }
         }
-        if let Some(since) = subject.waiting_since {
+        if let Some(since) = subject.waiting_since.filter(|_| subject.announced) {
             self.waited.push((context.now() - since).to_std().unwrap_or_default().as_secs_f64());
         }
         let noted = context.noted(&record.document);
-        self.settlement.indexed.push((record.document, noted));
+        self.settlement.indexed.push(Indexed { document: record.document, noted, announced: subject.announced });
     }
 
     fn absent(&mut self, subject: &Claimed, control_seen: bool) {

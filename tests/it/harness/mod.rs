@@ -4,9 +4,11 @@
 //! A world cannot be left dirty unnoticed: [`World::end`] fails on an unbalanced ledger, on an index that differs from
 //! the simulator's truth, on an outcome that was not reported and on a task that died.
 
+pub mod between;
 pub mod database;
 pub mod process;
 pub mod raw;
+mod sweeping;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -180,10 +182,10 @@ impl World {
         self.pairs.iter().cloned().collect()
     }
 
-    /// Sets a setting by its environment name without the prefix, for the next start of the service.
+    /// Changes a setting from the next start on.
     pub fn set(&mut self, key: &str, value: &str) {
         let key = format!("CEGID_INDEXER__{key}");
-        self.pairs.retain(|(name, _)| *name != key);
+        self.pairs.retain(|(other, _)| *other != key);
         self.pairs.push((key, value.to_owned()));
     }
 

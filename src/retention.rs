@@ -1,0 +1,49 @@
+//! Forgetting: what is kept for a time only goes when its time is over.
+//!
+//! | what | how long |
+//! |---|---|
+//! | deliveries that are settled, ignored or dead | `retention.deliveries` |
+//! | refused requests and their counts | `retention.refusal_age` |
+//! | finished sweeps but the last of each, and counts of gaps | 90 days |
+//!
+//! Tombstones stay: without them a replayed callback could not be told from news. Each replica forgets; doing it twice
+//! is harmless.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::{clock::Clock, database::Database, gaps, inbox, lifecycle::Stop, refusals, settings::Retention, sweeps};
+
+/// How often it is looked what is old.
+const EVERY: Duration = Duration::from_secs(3600);
+/// Age of what holds no key.
+const COUNTS: Duration = Duration::from_secs(90 * 86400);
+
+/// Forgets until the stop.
+pub async fn run(database: Database, retention: Retention, clock: Clock, stop: Stop) {
+    while !stop.asked() {
+        match forget(&database, &retention, &clock).await {
+            Ok(0) => {}
+            Ok(deliveries) => info!(deliveries, "what was received is forgotten: its time is over"),
+            Err(error) => warn!(error = %error, "forgetting what is old failed: it is tried again in an hour"),
+        }
+        tokio::select! {
+            () = stop.draining() => return,
+            () = clock.sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Forgets what is old now. Gives how many deliveries went.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn forget(database: &Database, retention: &Retention, clock: &Clock) -> sqlx::Result<u64> {
+    let now = clock.now();
+    let deliveries = inbox::forget(database, now - retention.deliveries).await?;
+    refusals::forget(database, now - retention.refusal_age).await?;
+    sweeps::forget(database, now - COUNTS).await?;
+    gaps::forget(database, now - COUNTS).await?;
+    Ok(deliveries)
+}

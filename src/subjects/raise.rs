@@ -1,0 +1,166 @@
+//! Asking for a refresh: what operators and sweeps want read, beside what deliveries announce.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    database::Database,
+    domain::{Kind, TenantId},
+};
+
+/// Asks for a refresh of one subject.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn want(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    key: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into subject (tenant, kind, key, wanted, due_at, waiting_since)
+         values ($1, $2, $3, nextval('request_number'), $4, $4)
+         on conflict (tenant, kind, key) do update set
+           wanted = greatest(subject.wanted, excluded.wanted), due_at = $4,
+           waiting_since = coalesce(subject.waiting_since, $4),
+           attempts = 0, failing_since = null, dead_at = null",
+        tenant.as_str(),
+        kind.as_str(),
+        key,
+        now
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
+/// Asks for a refresh of those whose read is to be made once more; gives how many.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn want_again(database: &Database, tenant: &TenantId, kind: Kind, now: DateTime<Utc>) -> sqlx::Result<u64> {
+    let raised = sqlx::query!(
+        "with again as (
+           select key from subject
+           where tenant = $1 and kind = $2 and confirm_at <= $3 and not waiting and dead_at is null
+           order by key for no key update
+         )
+         update subject s set wanted = nextval('request_number'), due_at = $3, waiting_since = $3
+         from again where s.tenant = $1 and s.kind = $2 and s.key = again.key",
+        tenant.as_str(),
+        kind.as_str(),
+        now
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(raised.rows_affected())
+}
+
+/// When the next read is to be made once more.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn next_confirm(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "select min(confirm_at) from subject
+         where tenant = $1 and kind = $2 and confirm_at is not null and not waiting and dead_at is null",
+        tenant.as_str(),
+        kind.as_str()
+    )
+    .fetch_one(database.pool())
+    .await
+}
+
+/// What a walk over the list of live vacancies is held against: its number, and how many are asked for at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Since {
+    /// Drawn when the walk began: a subject settled at a higher number was read since.
+    pub read: i64,
+    /// By the clock.
+    pub now: DateTime<Utc>,
+    /// Subjects in one step.
+    pub most: usize,
+}
+
+/// Asks for a refresh of live subjects that no read has shown since; gives how many. Buried ones are tried again.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn want_unseen(database: &Database, tenant: &TenantId, kind: Kind, since: Since) -> sqlx::Result<u64> {
+    let raised = sqlx::query!(
+        "with unseen as (
+           select key from subject
+           where tenant = $1 and kind = $2 and state = 'live' and settled < $3 and not waiting
+           order by key limit $4 for no key update
+         )
+         update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
+           attempts = 0, failing_since = null, dead_at = null
+         from unseen where s.tenant = $1 and s.kind = $2 and s.key = unseen.key",
+        tenant.as_str(),
+        kind.as_str(),
+        since.read,
+        since.most as i64,
+        since.now
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(raised.rows_affected())
+}
+
+/// Asks for a refresh of the next subjects behind `after`, in key order, that were not read since: those that are
+/// indexed, and those that were removed by absence less than `returning` ago, since an absence may be an error. Gives
+/// the last key and how many; none when there are no more. Buried ones are tried again: a person must not stay in the
+/// index because a record cannot be read.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn want_next(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    after: &str,
+    since: Since,
+    returning: Duration,
+) -> sqlx::Result<Option<(String, u64)>> {
+    let row = sqlx::query!(
+        r#"with next as (
+             select key from subject
+             where tenant = $1 and kind = $2 and key > $3 and settled < $4 and not waiting
+               and (state in ('live', 'hidden') or (removed_cause = 'absence' and removed_at > $7))
+             order by key limit $5 for no key update
+           ), raised as (
+             update subject s set wanted = nextval('request_number'), due_at = $6, waiting_since = $6,
+               attempts = 0, failing_since = null, dead_at = null
+             from next where s.tenant = $1 and s.kind = $2 and s.key = next.key
+             returning s.key
+           )
+           select max(key) as last, count(*) as "count!" from raised"#,
+        tenant.as_str(),
+        kind.as_str(),
+        after,
+        since.read,
+        since.most as i64,
+        since.now,
+        since.now - returning
+    )
+    .fetch_one(database.pool())
+    .await?;
+    Ok(row.last.map(|last| (last, row.count.unsigned_abs())))
+}
+
+/// Subjects of a kind that the index holds.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn indexed(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from subject where tenant = $1 and kind = $2 and state in ('live', 'hidden')"#,
+        tenant.as_str(),
+        kind.as_str()
+    )
+    .fetch_one(database.pool())
+    .await
+}

@@ -1,0 +1,81 @@
+//! What is asked for by key: live vacancies that a full list did not show, and every candidate in its turn.
+//!
+//! Asking raises subjects in the queue. Reading, judging an absence and confirming it is the refresh's, as for a
+//! callback: a record that two reads lack leaves the index, one that is anonymised leaves at once.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::Sweeper;
+use crate::{
+    subjects::{self, Since},
+    sweeps::{self, Progress, Sweep},
+};
+
+/// Vacancies asked for in one step of a full sweep: a list that was short by error must not cause a flood.
+const UNSEEN: usize = 300;
+/// Between two such steps; what the last one asked for has been read by then.
+const UNSEEN_PAUSE: Duration = Duration::from_secs(60);
+/// Candidates asked for in one step, as many as one call can name.
+const NEXT: usize = 99;
+
+impl Sweeper {
+    /// Asks for live vacancies that the list did not show; true when none is left.
+    pub(super) async fn ask_for_unseen(&self, sweep: &Sweep) -> sqlx::Result<bool> {
+        let (context, kind) = (&self.context, self.kind);
+        let (database, tenant, now) = (context.database(), &context.tenant, self.now());
+        let mut progress = Progress { next_offset: sweep.next_offset, ..Progress::default() };
+        if sweep.records == 0 {
+            warn!(%tenant, %kind, "Cegid's list of live vacancies is empty: nothing is concluded from it");
+            progress.finished = true;
+        } else {
+            let since = Since { read: sweep.read.unwrap_or(0), now, most: UNSEEN };
+            let raised = subjects::want_unseen(database, tenant, kind, since).await?;
+            progress.unseen = raised as i64;
+            progress.due_at = Some(now + UNSEEN_PAUSE);
+            progress.finished = raised == 0;
+            if raised > 0 {
+                info!(%tenant, %kind, subjects = raised, "asking for live vacancies that Cegid's list did not show");
+                context.queues[kind as usize].wake();
+            }
+        }
+        sweeps::advance(database, tenant, kind, sweep, now, &progress).await?;
+        Ok(progress.finished)
+    }
+
+    /// Asks for the next candidates of a round; true when none is left.
+    pub(super) async fn ask_for_next(&self, sweep: &Sweep) -> sqlx::Result<bool> {
+        let (context, kind) = (&self.context, self.kind);
+        let (database, tenant, now) = (context.database(), &context.tenant, self.now());
+        let since = Since { read: sweep.read.unwrap_or(0), now, most: NEXT };
+        let period = context.settings.rolling_period;
+        let next = subjects::want_next(database, tenant, kind, &sweep.next_key, since, period).await?;
+        let mut progress = Progress { next_offset: sweep.next_offset, ..Progress::default() };
+        match next {
+            Some((last, raised)) => {
+                progress.next_key = last;
+                progress.unseen = raised as i64;
+                progress.due_at = Some(now + self.pace(sweep).await?);
+                context.queues[kind as usize].wake();
+            }
+            None => {
+                progress.next_key.clone_from(&sweep.next_key);
+                progress.finished = true;
+            }
+        }
+        sweeps::advance(database, tenant, kind, sweep, now, &progress).await?;
+        Ok(progress.finished)
+    }
+
+    /// Until the next step of a round: what is permitted of its period, divided by the steps that it takes.
+    async fn pace(&self, sweep: &Sweep) -> sqlx::Result<Duration> {
+        let context = &self.context;
+        if sweep.asked {
+            return Ok(context.settings.load_pause);
+        }
+        let subjects = subjects::indexed(context.database(), &context.tenant, self.kind).await?;
+        let steps = u32::try_from(subjects.unsigned_abs() / NEXT as u64 + 1).unwrap_or(u32::MAX);
+        Ok(context.settings.rolling_period.mul_f64(context.settings.bulk_hours.share()) / steps)
+    }
+}

@@ -1,0 +1,242 @@
+//! People leave when they must, and nobody leaves by mistake.
+
+use std::time::Duration;
+
+use cegid_indexer::{
+    domain::{Kind, Subject},
+    erasure, retention,
+    settings::Settings,
+    subjects,
+    sweeps::Use,
+};
+use cegid_simulator::{Endpoint, Fault, FaultKind, Spoil};
+
+use crate::harness::{Plan, World, process, tenant};
+
+fn live_candidates(world: &World) -> Vec<String> {
+    let truth = world.simulator.truth().into_iter();
+    truth.filter(|row| row.kind == "candidate" && row.live && row.present).map(|row| row.key).collect()
+}
+
+async fn count(world: &World, query: &'static str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(world.database.pool()).await.unwrap()
+}
+
+/// Rows of any table that hold this text, in any column.
+async fn rows_with(world: &World, text: &str) -> Vec<String> {
+    let tables: Vec<String> =
+        sqlx::query_scalar("select table_name::text from information_schema.tables where table_schema = 'public'")
+            .fetch_all(world.database.pool())
+            .await
+            .unwrap();
+    let mut found = Vec::new();
+    for table in tables {
+        let query = format!("select count(*) from \"{table}\" t where position($1 in t::text) > 0");
+        let rows: i64 =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(query)).bind(text).fetch_one(world.database.pool()).await.unwrap();
+        if rows > 0 {
+            found.push(table);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn people_who_were_anonymised_or_deleted_in_silence_are_gone_after_one_rolling_sweep() {
+    let world = World::start(Plan::sized(0, 3000).with("TENANTS__ACME__ATTACHMENTS", "resumes")).await;
+    world.settle().await;
+    let candidates = live_candidates(&world);
+    let held = world.indexed(Kind::Candidate).await.len();
+    let (anonymised, deleted) = (&candidates[..50], &candidates[50..100]);
+    for key in anonymised {
+        world.simulator.anonymise_silently(key).unwrap();
+    }
+    for key in deleted {
+        world.simulator.delete_silently(key).unwrap();
+    }
+    world.sweep(&[Use::Rolling]).await;
+    world.settle().await;
+    world.assert_equal_to_truth().await;
+    assert_eq!(world.indexed(Kind::Candidate).await.len(), held - 100);
+    for key in &candidates[..100] {
+        let left = rows_with(&world, &format!(",{key},")).await;
+        assert_eq!(left, ["subject"], "{key}: the tombstone alone is left");
+        let (status, _) = world.get(&world.operators, &format!("/api/v1/tenants/acme/candidates/{key}")).await;
+        assert_eq!(status, 404);
+    }
+    assert_eq!(world.gaps().await, 100);
+    // An old callback, once more.
+    for key in &candidates[..100] {
+        world.simulator.announce("applicant_update", key);
+    }
+    world.settle().await;
+    assert_eq!(world.indexed(Kind::Candidate).await.len(), held - 100);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_record_that_was_wrongly_absent_for_an_hour_comes_back_by_itself() {
+    let world = World::start(Plan::default()).await;
+    world.settle().await;
+    let key = live_candidates(&world).remove(0);
+    world.simulator.spoil(&key, Some(Spoil::Hidden));
+    world.sweep(&[Use::Rolling]).await;
+    world.settle().await;
+    assert!(!world.indexed(Kind::Candidate).await.contains_key(&key));
+    world.pass(Duration::from_secs(3000)).await;
+    world.simulator.spoil(&key, None);
+    world.pass(Duration::from_secs(3600)).await;
+    world.until("it is back", async |world: &World| world.indexed(Kind::Candidate).await.contains_key(&key)).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn removals_in_bulk_wait_for_the_operator_and_time_lets_none_through() {
+    let world = World::start(Plan::sized(0, 60).with("WORKER__REMOVALS_FLOOR", "5")).await;
+    world.settle().await;
+    let held = world.indexed(Kind::Candidate).await.len();
+    let candidates = live_candidates(&world);
+    for key in &candidates[..15] {
+        world.simulator.delete_silently(key).unwrap();
+    }
+    // Anonymisation is never held.
+    for key in &candidates[15..35] {
+        world.simulator.anonymise_silently(key).unwrap();
+    }
+    world.sweep(&[Use::Rolling]).await;
+    let indexed = async |world: &World| world.indexed(Kind::Candidate).await.len();
+    world.until("the first are removed", async |world: &World| indexed(world).await == held - 25).await;
+    let waiting =
+        async |world: &World| subjects::held(&world.database).await.unwrap().iter().map(|held| held.count).sum::<i64>();
+    world.until("the others wait", async |world: &World| waiting(world).await == 10).await;
+    // More than a day: the guard's window has passed.
+    for _ in 0..30 {
+        world.turn(Duration::from_secs(3600));
+        world.pass(Duration::from_secs(100)).await;
+    }
+    assert_eq!(indexed(&world).await, held - 25);
+    // One of them is back; the others go.
+    let environment = world.environment();
+    let confirm = ["sweeps", "confirm", "--tenant", "acme", "--dry-run"];
+    let output = tokio::task::spawn_blocking(move || process::run(&confirm, &environment)).await.unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("candidate: 10 removals would be confirmed"));
+    let confirmed = subjects::release(&world.database, &tenant(), Kind::Candidate, world.clock.now()).await.unwrap();
+    assert_eq!(confirmed, 10);
+    world.until("they are removed", async |world: &World| indexed(world).await == held - 35).await;
+    assert_eq!(count(&world, "select count(*) from subject where held_at is not null").await, 0);
+    world.end().await;
+}
+
+/// The simulator's truth no longer counts for someone who was erased.
+async fn leave_without(world: World, key: &str) {
+    world.settle().await;
+    let differences = world.differences().await;
+    assert_eq!(differences, [format!("candidate {key} is missing")]);
+    world.leave().await;
+}
+
+#[tokio::test]
+async fn an_erasure_takes_the_key_away_everywhere_and_holds_until_it_is_lifted() {
+    let world = World::start(Plan::default()).await;
+    world.settle().await;
+    let key = live_candidates(&world).remove(0);
+    world.simulator.edit_candidate(&key).unwrap();
+    world.settle().await;
+    assert!(rows_with(&world, &key).await.contains(&"delivery".to_owned()));
+    let mut environment = world.environment();
+    environment.insert("CEGID_INDEXER__LOG__LEVEL".into(), "info".into());
+    let arguments = ["erase", "--tenant", "acme", "--key", &key, "--reason", "request 7"].map(str::to_owned);
+    let run = move || process::run(&arguments.each_ref().map(String::as_str), &environment);
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(&key));
+    assert!(rows_with(&world, &key).await.is_empty(), "{:?}", rows_with(&world, &key).await);
+    // An old callback, an edit and every sweep later it is still out.
+    world.simulator.edit_candidate(&key).unwrap();
+    world.settle().await;
+    world.sweep_all().await;
+    assert!(rows_with(&world, &key).await.is_empty(), "{:?}", rows_with(&world, &key).await);
+    let asked = world.simulator.count_requests(|request| request.query.contains(&key));
+    let subject = Subject::new(Kind::Candidate, key.clone());
+    assert!(erasure::lift(&world.database, &tenant(), &subject, world.clock.now()).await.unwrap());
+    subjects::want(&world.database, &tenant(), Kind::Candidate, &key, world.clock.now()).await.unwrap();
+    world.settle().await;
+    assert!(world.simulator.count_requests(|request| request.query.contains(&key)) > asked);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_refresh_under_way_brings_nobody_back_who_was_erased_meanwhile() {
+    let world = World::start(Plan::default()).await;
+    world.settle().await;
+    let key = live_candidates(&world).remove(0);
+    world.simulator.add_fault(Fault::new(Endpoint::Candidates, FaultKind::Hold).times(1));
+    world.simulator.edit_candidate(&key).unwrap();
+    world.simulator.flush().await;
+    world.until("an answer is kept back", async |world: &World| world.simulator.held() == 1).await;
+    let subject = Subject::new(Kind::Candidate, key.clone());
+    let receipt = erasure::erase(&world.database, &tenant(), &subject, "", world.clock.now()).await.unwrap();
+    assert_eq!((receipt.documents, receipt.deliveries), (1, 1));
+    world.simulator.release_held();
+    world.settle().await;
+    assert!(rows_with(&world, &key).await.is_empty(), "{:?}", rows_with(&world, &key).await);
+    leave_without(world, &key).await;
+}
+
+#[tokio::test]
+async fn a_sweeps_page_under_way_brings_nobody_back_who_was_erased_or_refreshed_meanwhile() {
+    let world = World::start(Plan::default()).await;
+    world.settle().await;
+    let candidates = live_candidates(&world);
+    let (erased, refreshed) = (&candidates[0], &candidates[1]);
+    world.simulator.edit_silently(erased).unwrap();
+    world.simulator.edit_silently(refreshed).unwrap();
+    world.simulator.add_fault(Fault::new(Endpoint::Candidates, FaultKind::Hold).times(1));
+    cegid_indexer::sweeps::ask(&world.database, &tenant(), Kind::Candidate, Use::Incremental, world.clock.now())
+        .await
+        .unwrap();
+    world.until("the page is kept back", async |world: &World| world.simulator.held() == 1).await;
+    let page = world.simulator.requests().into_iter().rfind(|row| row.path.ends_with("/candidates")).unwrap();
+    assert!(page.query.contains("updateDate"), "{}", page.query);
+    let subject = Subject::new(Kind::Candidate, erased.clone());
+    erasure::erase(&world.database, &tenant(), &subject, "", world.clock.now()).await.unwrap();
+    world.simulator.edit_candidate(refreshed).unwrap();
+    world.simulator.flush().await;
+    world.until("the newer read is indexed", async |world: &World| world.differences().await.len() == 1).await;
+    world.simulator.release_held();
+    world
+        .until("the sweep is done", async |world: &World| {
+            let open = "select count(*) from sweep where use = 'incremental' and kind = 'candidate' and asked
+                    and finished_at is null";
+            count(world, open).await == 0
+        })
+        .await;
+    assert!(rows_with(&world, erased).await.is_empty(), "{:?}", rows_with(&world, erased).await);
+    let erased = erased.clone();
+    leave_without(world, &erased).await;
+}
+
+#[tokio::test]
+async fn what_was_received_is_forgotten_when_its_time_is_over_and_what_waits_is_not() {
+    let world = World::start(Plan::default()).await;
+    world.settle().await;
+    let candidates = live_candidates(&world);
+    for key in &candidates[..3] {
+        world.simulator.edit_candidate(key).unwrap();
+    }
+    world.settle().await;
+    world.simulator.set_down(cegid_simulator::Down::Unavailable, None);
+    world.simulator.edit_candidate(&candidates[4]).unwrap();
+    world.simulator.flush().await;
+    assert_eq!(world.ledger().await.received, 4);
+    world.turn(Duration::from_secs(29 * 86400));
+    let settings = Settings::load(None, world.environment()).unwrap().retention;
+    assert_eq!(retention::forget(&world.database, &settings, &world.clock).await.unwrap(), 0);
+    world.turn(Duration::from_secs(2 * 86400));
+    retention::forget(&world.database, &settings, &world.clock).await.unwrap();
+    let ledger = world.ledger().await;
+    assert_eq!((ledger.received, ledger.waiting), (1, 1));
+    world.simulator.set_down(cegid_simulator::Down::No, None);
+    world.end().await;
+}
