@@ -189,6 +189,21 @@ pub async fn refused(
     Ok(())
 }
 
+/// Cegid is asked again about what it has refused, without waiting until it is time.
+///
+/// # Errors
+/// When the database cannot take it.
+pub async fn ask_again(database: &Database, tenant: &TenantId) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update hook set state = case state when 'refused' then 'intended' else state end, refused = null, refused_at = null
+         where tenant = $1 and state in ('refused', 'leaving')",
+        tenant.as_str()
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
 /// It is in excess: to be deleted at Cegid.
 ///
 /// # Errors

@@ -193,5 +193,11 @@ async fn commands_say_by_their_exit_code_what_is_in_the_way() {
     let (code, text) = hooks(&world, &["list"]).await;
     assert_eq!((code, text.matches(" refused ").count()), (Some(0), 1), "{text}");
     assert!(text.contains("calling webhooks: 400 fault: status"), "{text}");
+    // Whoever has seen to it need not wait for an hour.
+    let (code, text) = hooks(&world, &["apply", "--dry-run"]).await;
+    assert_eq!((code, count(&text, "+ register"), posts(&world)), (Some(0), 1, 8), "{text}");
+    let (code, text) = hooks(&world, &["apply"]).await;
+    assert_eq!((code, count(&text, "+ register"), count(&text, "= keep")), (Some(0), 1, 7), "{text}");
+    assert_registered_once(&world).await;
     world.leave().await;
 }

@@ -17,6 +17,7 @@ use cegid_indexer::{
     settings::Settings,
     worker::hooks::{Progress, Registrar, wanted},
 };
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -170,15 +171,16 @@ async fn apply(stage: &Stage, tenants: Vec<TenantId>, dry_run: bool) -> Result<E
     for tenant in &tenants {
         println!("{tenant}:");
         let registrar = stage.registrar(tenant)?;
-        let plan = registrar.plan(&Wish::default()).await?;
+        // By hand nothing waits until it is time.
+        let plan = registrar.plan(&Wish::default(), DateTime::<Utc>::MAX_UTC).await?;
         if dry_run {
             plan.iter().for_each(|step| println!("  {step}"));
             continue;
         }
         hooks::lift(&stage.database, tenant).await?;
+        hooks::ask_again(&stage.database, tenant).await?;
         plan.iter().filter(|step| matches!(step, Step::Keep(_))).for_each(|step| println!("  {step}"));
         pass(&registrar, &mut ended, &|_| true).await?;
-        ended.refused |= registrar.plan(&Wish::default()).await?.iter().any(|step| matches!(step, Step::Refused(_)));
     }
     Ok(ended.code())
 }
@@ -202,19 +204,22 @@ async fn unregister(stage: &Stage, what: Unregister) -> Result<ExitCode, Failure
         }
         let event = what.event.as_deref();
         let only = |step: &Step| {
-            event.is_none_or(|event| event == step.event())
-                && !matches!(step, Step::Register(_) | Step::Keep(_) | Step::Afterwards(_))
+            event.is_none_or(|event| event == step.event()) && matches!(step, Step::Unregister(_) | Step::Forget(_))
         };
         println!("{tenant}:");
         if what.dry_run {
-            registrar.plan(&wish).await?.iter().filter(|step| only(step)).for_each(|step| println!("  {step}"));
+            registrar
+                .plan(&wish, DateTime::<Utc>::MAX_UTC)
+                .await?
+                .iter()
+                .filter(|step| only(step))
+                .for_each(|step| println!("  {step}"));
             continue;
         }
         // First the wish, so that the service does not register meanwhile what is deleted here.
         hooks::withdraw(&stage.database, tenant, event, stage.clock.now()).await?;
+        hooks::ask_again(&stage.database, tenant).await?;
         pass(&registrar, &mut ended, &only).await?;
-        let left = registrar.plan(&wish).await?;
-        ended.refused |= left.iter().any(|step| only(step) && matches!(step, Step::Refused(_)));
         println!("  registered again only after `cegid-indexer hooks apply --tenant {tenant}`");
     }
     Ok(ended.code())

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -67,13 +68,13 @@ pub enum Progress {
 }
 
 impl Registrar {
-    /// What is to be done under a wish.
+    /// What is to be done under a wish, or will be at another time.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn plan(&self, wish: &Wish) -> sqlx::Result<Vec<Step>> {
+    pub async fn plan(&self, wish: &Wish, now: DateTime<Utc>) -> sqlx::Result<Vec<Step>> {
         let register = hooks::of_tenant(&self.database, &self.tenant).await?;
-        Ok(hooks::plan(&self.wanted.under(wish), &register, self.clock.now()))
+        Ok(hooks::plan(&self.wanted.under(wish), &register, now))
     }
 
     /// Takes the first step of the plan that is due, passes `only` and has not failed before.
@@ -88,7 +89,7 @@ impl Registrar {
         let claim = hooks::claim(&self.database, &self.tenant, self.holder, self.clock.now(), CLAIM);
         let Some(wish) = claim.await? else { return Ok(Progress::Busy) };
         let progress = async {
-            let plan = self.plan(&wish).await?;
+            let plan = self.plan(&wish, self.clock.now()).await?;
             match plan.into_iter().find(|step| step.is_due() && only(step) && !failed.contains(&step.key())) {
                 Some(step) => self.take(step).await,
                 None => Ok(Progress::Nothing),
