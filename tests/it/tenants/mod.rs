@@ -192,10 +192,10 @@ impl Town {
     /// Whether the tenant is loaded, its hooks are registered, nothing waits and all is reported.
     pub async fn is_quiet(&self, tenant: &str) -> bool {
         let left = "select (select count(*) from subject where tenant = $1 and waiting)
-            + (select count(*) from sweep where tenant = $1 and finished_at is null)
+            + (select count(*) from sweep where tenant = $1 and use = 'initial' and finished_at is null)
             + (select count(*) from report_item where tenant = $1 and noted > reported and dead_at is null)";
         self.count("select count(*) from hook where tenant = $1 and hook_id is not null", tenant).await == EVENTS as i64
-            && self.count("select count(*) from sweep where tenant = $1", tenant).await > 0
+            && self.count("select count(*) from sweep where tenant = $1 and use = 'initial'", tenant).await > 0
             && self.count(left, tenant).await == 0
     }
 
