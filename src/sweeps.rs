@@ -224,6 +224,27 @@ pub async fn began_before(
     .await
 }
 
+/// The number that was drawn when the run before this one began; none for the first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn read_before(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    sweep: &Sweep,
+) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "select max(read_number) from sweep where tenant = $1 and kind = $2 and use = $3 and position < $4",
+        tenant.as_str(),
+        kind.as_str(),
+        sweep.purpose.as_str(),
+        sweep.position
+    )
+    .fetch_one(database.pool())
+    .await
+}
+
 /// A run begins: its number, and for an incremental one the start of its window.
 ///
 /// # Errors

@@ -127,6 +127,22 @@ pub async fn write(
     Ok(())
 }
 
+/// Takes documents out of what is searchable, and keeps them.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn hide(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, keys: &[&str]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update document set searchable = false where tenant = $1 and kind = $2 and key = any($3)",
+        tenant.as_str(),
+        kind.as_str(),
+        keys as _
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Deletes the documents of removed subjects, as far as this read is newer than theirs.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use crate::{
     database::Database,
@@ -85,7 +86,8 @@ pub struct Since {
     pub most: usize,
 }
 
-/// Asks for a refresh of live subjects that no read has shown since; gives how many. Buried ones are tried again.
+/// Asks for a refresh of live subjects that no read has shown since; gives how many. Buried ones are tried again, and
+/// those are left out whose key no filter can name.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -93,7 +95,7 @@ pub async fn want_unseen(database: &Database, tenant: &TenantId, kind: Kind, sin
     let raised = sqlx::query!(
         "with unseen as (
            select key from subject
-           where tenant = $1 and kind = $2 and state = 'live' and settled < $3 and not waiting
+           where tenant = $1 and kind = $2 and state = 'live' and settled < $3 and not waiting and key !~ '[,|:]'
            order by key limit $4 for no key update
          )
          update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
@@ -108,6 +110,22 @@ pub async fn want_unseen(database: &Database, tenant: &TenantId, kind: Kind, sin
     .execute(database.pool())
     .await?;
     Ok(raised.rows_affected())
+}
+
+/// Live subjects whose key no filter can name, and that no read has shown since this one.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn unlisted(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, read: i64) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "select key from subject
+         where tenant = $1 and kind = $2 and state = 'live' and settled < $3 and key ~ '[,|:]' order by key",
+        tenant.as_str(),
+        kind.as_str(),
+        read
+    )
+    .fetch_all(tx)
+    .await
 }
 
 /// Asks for a refresh of the next subjects behind `after`, in key order, that were not read since: those that are

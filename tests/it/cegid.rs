@@ -8,6 +8,7 @@ use cegid_simulator::{Down, Endpoint, Fault, FaultKind, Spoil};
 use crate::harness::{Plan, World};
 
 const VACANCIES: &str = "/api/exports/v1/vacancies";
+const CANDIDATES: &str = "/api/exports/v1/candidates";
 const WEBHOOKS: &str = "/api/system/v1/webhooks";
 const CONFIRM: Duration = Duration::from_secs(600);
 
@@ -16,9 +17,13 @@ fn live_vacancies(world: &World) -> Vec<String> {
     truth.filter(|row| row.kind == "vacancy" && row.live && row.present).map(|row| row.key).collect()
 }
 
+fn live_candidates(world: &World) -> Vec<String> {
+    let truth = world.simulator.truth().into_iter();
+    truth.filter(|row| row.kind == "candidate" && row.present && !row.anonymised).map(|row| row.key).collect()
+}
+
 fn some_candidate(world: &World) -> String {
-    let mut truth = world.simulator.truth().into_iter();
-    truth.find(|row| row.kind == "candidate" && row.present && !row.anonymised).unwrap().key
+    live_candidates(world).remove(0)
 }
 
 async fn holds(world: &World, kind: Kind, key: &str) -> bool {
@@ -105,17 +110,27 @@ async fn a_deleted_vacancy_leaves_the_index_after_a_second_read_that_shows_anoth
 async fn an_answer_that_is_no_list_of_records_removes_nothing() {
     let world = World::start(Plan::default()).await;
     world.settle().await;
-    let held = world.indexed(Kind::Vacancy).await.len();
-    let keys = live_vacancies(&world);
-    for (nth, kind) in [FaultKind::Html, FaultKind::JsonError, FaultKind::Status { code: 404, retry_after: None }]
-        .into_iter()
-        .enumerate()
+    let held =
+        async |world: &World| (world.indexed(Kind::Vacancy).await.len(), world.indexed(Kind::Candidate).await.len());
+    let before = held(&world).await;
+    let (vacancies, candidates) = (live_vacancies(&world), live_candidates(&world));
+    for (nth, kind) in [
+        FaultKind::Html,
+        FaultKind::JsonError,
+        FaultKind::EmptyArray,
+        FaultKind::Status { code: 404, retry_after: None },
+    ]
+    .into_iter()
+    .enumerate()
     {
-        world.simulator.add_fault(Fault::new(Endpoint::Vacancies, kind));
-        world.simulator.edit_vacancy(&keys[nth]).unwrap();
+        for endpoint in [Endpoint::Vacancies, Endpoint::Candidates] {
+            world.simulator.add_fault(Fault::new(endpoint, kind.clone()));
+        }
+        world.simulator.edit_vacancy(&vacancies[nth]).unwrap();
+        world.simulator.edit_candidate(&candidates[nth]).unwrap();
         world.simulator.flush().await;
         world.pass(Duration::from_secs(1310)).await;
-        assert_eq!(world.indexed(Kind::Vacancy).await.len(), held);
+        assert_eq!(held(&world).await, before, "{kind:?}");
         world.simulator.clear_faults();
     }
     world.end().await;
@@ -125,22 +140,30 @@ async fn an_answer_that_is_no_list_of_records_removes_nothing() {
 async fn twenty_minutes_of_empty_answers_remove_nothing() {
     let world = World::start(Plan::default()).await;
     world.settle().await;
-    let held = world.indexed(Kind::Vacancy).await.len();
-    world.simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Empty));
+    let held =
+        async |world: &World| (world.indexed(Kind::Vacancy).await.len(), world.indexed(Kind::Candidate).await.len());
+    let before = held(&world).await;
+    for endpoint in [Endpoint::Vacancies, Endpoint::Candidates] {
+        world.simulator.add_fault(Fault::new(endpoint, FaultKind::Empty));
+    }
     for key in live_vacancies(&world).iter().take(10) {
         world.simulator.edit_vacancy(key).unwrap();
     }
-    let (since, before) = (world.clock.now(), world.last_request());
+    for key in live_candidates(&world).iter().take(10) {
+        world.simulator.edit_candidate(key).unwrap();
+    }
+    let (since, last) = (world.clock.now(), world.last_request());
     world.simulator.flush().await;
     world
-        .until("a confirming read was answered", async |world: &World| {
-            let asked = world.export_calls(VACANCIES, before) >= 2 && world.clock.now() >= since + CONFIRM;
-            asked && world.simulator.requests().iter().all(|request| request.status != 0)
+        .until("confirming reads were answered", async |world: &World| {
+            let asked = [VACANCIES, CANDIDATES].iter().all(|path| world.export_calls(path, last) >= 2);
+            let answered = world.simulator.requests().iter().all(|request| request.status != 0);
+            asked && answered && world.clock.now() >= since + CONFIRM
         })
         .await;
     while world.clock.now() < since + CONFIRM * 2 {
         world.pass(Duration::from_secs(100)).await;
-        assert_eq!(world.indexed(Kind::Vacancy).await.len(), held);
+        assert_eq!(held(&world).await, before);
     }
     // The next confirming reads show everything.
     world.simulator.clear_faults();

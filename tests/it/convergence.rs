@@ -322,3 +322,22 @@ async fn a_list_that_moves_while_it_is_walked_loses_nobody() {
     world.assert_equal_to_truth().await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_vacancy_that_no_filter_can_name_is_hidden_when_two_full_lists_do_not_show_it() {
+    let mut plan = Plan::sized(240, 0);
+    plan.simulator.unaskable_references = true;
+    let world = World::start(plan).await;
+    world.settle().await;
+    let key = live_vacancies(&world).into_iter().find(|key| key.contains([',', '|'])).unwrap();
+    let searchable = async |world: &World| world.indexed(Kind::Vacancy).await[&key].1;
+    world.simulator.set_vacancy_status_silently(&key, "Archived").unwrap();
+    world.sweep(&[Use::Full]).await;
+    assert!(searchable(&world).await, "one list is no proof");
+    world.sweep(&[Use::Full]).await;
+    assert!(!searchable(&world).await);
+    world.simulator.set_vacancy_status_silently(&key, "Published").unwrap();
+    world.sweep(&[Use::Full]).await;
+    assert!(searchable(&world).await);
+    world.end().await;
+}

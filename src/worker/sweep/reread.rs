@@ -9,8 +9,10 @@ use tracing::{info, warn};
 
 use super::Sweeper;
 use crate::{
-    subjects::{self, Since},
+    index::documents,
+    subjects::{self, Settled, Since, State},
     sweeps::{self, Progress, Sweep},
+    tenancy::fence,
 };
 
 /// Vacancies asked for in one step of a full sweep: a list that was short by error must not cause a flood.
@@ -35,6 +37,9 @@ impl Sweeper {
             progress.unseen = raised as i64;
             progress.due_at = Some(now + UNSEEN_PAUSE);
             progress.finished = raised == 0;
+            if progress.finished {
+                self.hide_unlisted(sweep).await?;
+            }
             if raised > 0 {
                 info!(%tenant, %kind, subjects = raised, "asking for live vacancies that Cegid's list did not show");
                 context.queues[kind as usize].wake();
@@ -42,6 +47,30 @@ impl Sweeper {
         }
         sweeps::advance(database, tenant, kind, sweep, now, &progress).await?;
         Ok(progress.finished)
+    }
+
+    /// Hides vacancies whose reference no filter can name and that two lists in a row did not show: they are not live,
+    /// and whether they are archived or deleted cannot be asked. A list that shows one again makes it searchable.
+    async fn hide_unlisted(&self, sweep: &Sweep) -> sqlx::Result<()> {
+        let (context, kind) = (&self.context, self.kind);
+        let (database, tenant, now) = (context.database(), &context.tenant, self.now());
+        let before = sweeps::read_before(database, tenant, kind, sweep).await?;
+        let (Some(before), Some(read)) = (before, sweep.read) else { return Ok(()) };
+        // Without the lease the worker is about to be ended.
+        let Some(mut tx) = fence(database, &context.lease).await? else { return Ok(()) };
+        let keys = subjects::unlisted(&mut tx, tenant, kind, before).await?;
+        if keys.is_empty() {
+            return tx.rollback().await;
+        }
+        let hidden: Vec<Settled<'_>> = keys
+            .iter()
+            .map(|key| Settled { key, state: State::Hidden, removed: None, same: false, gap: true })
+            .collect();
+        documents::hide(&mut tx, tenant, kind, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        subjects::settle(&mut tx, tenant, kind, read, now, &hidden).await?;
+        tx.commit().await?;
+        info!(%tenant, %kind, subjects = keys.len(), "vacancies that cannot be asked for by name are live no more");
+        Ok(())
     }
 
     /// Asks for the next candidates of a round; true when none is left.
