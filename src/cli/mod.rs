@@ -121,27 +121,27 @@ fn check(file: Option<&Path>) -> ExitCode {
     }
 }
 
-/// A command's own work, with the database of the settings; a failure of the database ends it with a sentence.
+/// A command's own work, with the settings and their database.
+fn opened(file: Option<&Path>, work: impl AsyncFnOnce(Settings, Database) -> ExitCode) -> ExitCode {
+    let (settings, runtime) = match settings(file).and_then(|settings| Ok((settings, serve::runtime()?))) {
+        Ok(prepared) => prepared,
+        Err(code) => return code,
+    };
+    match Database::new(&settings.database, settings.worker.lease) {
+        Ok(database) => runtime.block_on(work(settings, database)),
+        Err(error) => fail(EXIT_CONFIG, &error),
+    }
+}
+
+/// The same, where a failure of the database ends it with a sentence.
 fn with_database(
     file: Option<&Path>,
     doing: &str,
     work: impl AsyncFnOnce(Settings, Database) -> sqlx::Result<ExitCode>,
 ) -> ExitCode {
-    let (settings, runtime) = match settings(file).and_then(|settings| Ok((settings, serve::runtime()?))) {
-        Ok(prepared) => prepared,
-        Err(code) => return code,
-    };
-    runtime.block_on(async {
-        let database = match Database::new(&settings.database, settings.worker.lease) {
-            Ok(database) => database,
-            Err(error) => return fail(EXIT_CONFIG, &error),
-        };
-        match work(settings, database).await {
-            Ok(code) => code,
-            Err(error) => {
-                fail(EXIT_UNAVAILABLE, &format!("{doing}: {error}; is database.url right, and `migrate` done?"))
-            }
-        }
+    opened(file, async |settings, database| match work(settings, database).await {
+        Ok(code) => code,
+        Err(error) => fail(EXIT_UNAVAILABLE, &format!("{doing}: {error}; is database.url right, and `migrate` done?")),
     })
 }
 

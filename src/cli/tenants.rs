@@ -16,7 +16,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, fail, serve::runtime, settings};
+use super::{EXIT_UNAVAILABLE, EXIT_USAGE, fail, opened};
 
 #[derive(Args)]
 pub struct Tenant {
@@ -91,15 +91,7 @@ fn work(stage: Option<Stage>) -> &'static [Work] {
 }
 
 pub fn tenant(file: Option<&Path>, asked: Tenant) -> ExitCode {
-    let (settings, runtime) = match settings(file).and_then(|settings| Ok((settings, runtime()?))) {
-        Ok(prepared) => prepared,
-        Err(code) => return code,
-    };
-    runtime.block_on(async {
-        let database = match Database::new(&settings.database, settings.worker.lease) {
-            Ok(database) => database,
-            Err(error) => return fail(EXIT_CONFIG, &error),
-        };
+    opened(file, async |settings, database| {
         let done = match Desk::open(&settings, database).await {
             Ok(desk) => desk.serve(asked.command).await,
             Err(refused) => Err(refused),

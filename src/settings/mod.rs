@@ -1,11 +1,13 @@
 //! The settings: `config/default.toml` is the reference, a file and the environment are laid over it.
 //!
 //! To add a setting: write the key with its default and a sentence into `config/default.toml`, and a field of the same
-//! name into the section's struct here. Unknown keys, wrong types and rules across fields are then reported by name.
+//! name into the section's struct here (a tenant's in `tenant.rs`). Unknown keys, wrong types and rules across fields
+//! are then reported by name.
 
 mod hours;
 mod layers;
 pub mod reload;
+mod tenant;
 mod values;
 
 use std::{
@@ -16,14 +18,13 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use serde::Deserialize;
 use url::Url;
 
 use crate::domain::TenantId;
 pub use hours::Hours;
 pub use layers::Problem;
+pub use tenant::{Attachments, CandidateReportId, Paths, ReportTypeCase, Tenant};
 pub use values::Secret;
 
 /// The reference, compiled in.
@@ -185,124 +186,6 @@ pub struct Shutdown {
     pub announce: Duration,
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
-}
-
-/// `[tenants.NAME]` laid over `[tenant_defaults]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[allow(missing_docs, reason = "config/default.toml documents every key")]
-pub struct Tenant {
-    #[serde(deserialize_with = "values::base_url")]
-    pub base_url: Url,
-    #[serde(deserialize_with = "values::required")]
-    pub client_id: String,
-    pub client_secret: Secret,
-    #[serde(deserialize_with = "values::optional_secret")]
-    pub previous_client_secret: Option<Secret>,
-    pub scope: String,
-    pub hook_scope: String,
-    pub events: Vec<String>,
-    #[serde(with = "humantime_serde")]
-    pub callback_interval: Duration,
-    pub live_statuses: Vec<String>,
-    pub report_type_case: ReportTypeCase,
-    pub candidate_report_id: CandidateReportId,
-    pub calls_at_once: usize,
-    pub calls_per_minute: u32,
-    #[serde(deserialize_with = "hours::zone")]
-    pub time_zone: Option<Tz>,
-    pub bulk_hours: Hours,
-    #[serde(with = "humantime_serde")]
-    pub load_pause: Duration,
-    #[serde(with = "humantime_serde")]
-    pub load_window: Duration,
-    pub load_windows: u32,
-    pub load_vacancy_filter: String,
-    #[serde(with = "humantime_serde")]
-    pub incremental_interval: Duration,
-    #[serde(with = "humantime_serde")]
-    pub sweep_overlap: Duration,
-    #[serde(with = "humantime_serde")]
-    pub full_interval: Duration,
-    #[serde(with = "humantime_serde")]
-    pub rolling_period: Duration,
-    #[serde(with = "humantime_serde")]
-    pub gap_grace: Duration,
-    pub referentials: Vec<String>,
-    pub referential_languages: Vec<i32>,
-    #[serde(with = "humantime_serde")]
-    pub referential_interval: Duration,
-    pub attachments: Attachments,
-    pub attachment_limit: u64,
-    pub attachment_types: Vec<String>,
-    pub paths: Paths,
-}
-
-/// With the zone known, an incremental sweep begins at most so long before the one before: an hour that the clocks are
-/// put back by, and as much again.
-const OVERLAP_IN_ZONE: Duration = Duration::from_secs(2 * 3600);
-
-impl Tenant {
-    /// The zone of the tenant's dates and hours; UTC as long as it is not known.
-    pub fn zone(&self) -> Tz {
-        self.time_zone.unwrap_or(Tz::UTC)
-    }
-
-    /// Whether bulk work may be done now.
-    pub fn bulk_permitted(&self, now: DateTime<Utc>) -> bool {
-        self.bulk_hours.allowed(now, self.zone())
-    }
-
-    /// How long before the last incremental sweep the next one begins.
-    pub fn overlap(&self) -> Duration {
-        if self.time_zone.is_some() { self.sweep_overlap.min(OVERLAP_IN_ZONE) } else { self.sweep_overlap }
-    }
-
-    /// The secrets that verify a signature, the current one first.
-    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        std::iter::once(&self.client_secret).chain(self.previous_client_secret.as_ref())
-    }
-}
-
-/// Letters of `reportType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReportTypeCase {
-    /// `vacancies`, as the guide writes.
-    Lower,
-    /// `Vacancies`, as running clients send.
-    Capital,
-}
-
-/// Member of `candidateDetail` that identifies a candidate in a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CandidateReportId {
-    /// `id`, as a running client sends.
-    Id,
-    /// `email`, for tenants whose usernames are addresses.
-    Email,
-}
-
-/// Which files of candidates are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Attachments {
-    /// None.
-    None,
-    /// Those that a record marks as resumes.
-    Resumes,
-}
-
-/// `[tenants.NAME.paths]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[allow(missing_docs, reason = "config/default.toml documents every key")]
-pub struct Paths {
-    pub token: String,
-    pub webhooks: String,
-    pub vacancies: String,
-    pub candidates: String,
-    pub reports: String,
-    pub referentials: String,
 }
 
 impl Settings {

@@ -175,10 +175,10 @@ async fn commands_say_by_their_exit_code_what_is_in_the_way() {
     let world = World::start(plan()).await;
     world.simulator.follow_system_time();
     let (code, text) = hooks(&world, &["list", "--tenant", "nobody"]).await;
-    assert_eq!(code, Some(78));
+    assert_eq!(code, Some(64));
     assert!(text.contains("no tenant is named nobody") && text.contains("there is acme"), "{text}");
     let (code, text) = hooks(&world, &["unregister", "--tenant", "acme", "--event", "vacancy_nwe"]).await;
-    assert_eq!(code, Some(78));
+    assert_eq!(code, Some(64));
     assert!(text.contains("vacancy_nwe"), "{text}");
     assert_eq!(hooks(&world, &["unregister"]).await.0, Some(2), "all tenants at once");
 

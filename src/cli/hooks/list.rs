@@ -10,7 +10,7 @@ use cegid_indexer::{
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::{EXIT_CONFIG, EXIT_UNAVAILABLE, Failure, Stage};
+use super::{EXIT_UNAVAILABLE, EXIT_USAGE, Failure, Stage};
 
 /// The hooks of one tenant.
 #[derive(Serialize)]
@@ -46,7 +46,7 @@ pub(super) async fn list(stage: &Stage, tenants: Vec<TenantId>, json: bool) -> R
     let mut all = Vec::new();
     for tenant in &tenants {
         let Some(wanted) = wanted(&stage.settings, tenant) else {
-            return Err(Failure(EXIT_CONFIG, format!("no tenant is named {tenant} in the settings")));
+            return Err(Failure(EXIT_USAGE, format!("no tenant is named {tenant} in the settings")));
         };
         let wish = hooks::wish(&stage.database, tenant).await?;
         let register = hooks::of_tenant(&stage.database, tenant).await?;

@@ -22,7 +22,7 @@ use clap::{Args, Subcommand};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{EXIT_CONFIG, EXIT_UNAVAILABLE, fail, serve::runtime, settings};
+use super::{EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, fail, serve::runtime, settings};
 
 /// Something is not as it is wanted, because Cegid refuses it.
 const EXIT_REFUSED: u8 = 1;
@@ -36,8 +36,9 @@ Exit codes:
   0   it is as it is wanted
   1   Cegid refuses something; it is recorded, and the service tries it again every hour
   2   the command line cannot be read
+  64  the settings hold no such tenant or event
   69  the database or Cegid is away: what is not done is done by the service, or by the same command again
-  78  the settings are wrong, or hold no such tenant or event";
+  78  the settings are wrong";
 
 /// What can be asked of the hooks.
 #[derive(Subcommand)]
@@ -140,7 +141,7 @@ impl Stage {
             None => {
                 let names: Vec<&str> = all.map(TenantId::as_str).collect();
                 let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                Err(Failure(EXIT_CONFIG, format!("no tenant is named {named} in the settings; there is {names}")))
+                Err(Failure(EXIT_USAGE, format!("no tenant is named {named} in the settings; there is {names}")))
             }
         }
     }
@@ -148,7 +149,7 @@ impl Stage {
     fn registrar(&self, tenant: &TenantId) -> Result<Registrar, Failure> {
         let found = self.settings.tenants.get(tenant).zip(wanted(&self.settings, tenant));
         let Some((of_tenant, wanted)) = found else {
-            return Err(Failure(EXIT_CONFIG, format!("no tenant is named {tenant} in the settings")));
+            return Err(Failure(EXIT_USAGE, format!("no tenant is named {tenant} in the settings")));
         };
         let http = cegid::http_client(&self.settings.export).map_err(|error| {
             Failure(EXIT_UNAVAILABLE, format!("preparing to call Cegid: {error}; are CA certificates installed?"))
@@ -195,7 +196,7 @@ async fn unregister(stage: &Stage, what: Unregister) -> Result<ExitCode, Failure
             let register = hooks::of_tenant(&stage.database, tenant).await?;
             if !registrar.wanted.events.contains(event) && !register.iter().any(|hook| hook.event == *event) {
                 let says = format!("{event} is neither wanted by tenants.{tenant}.events nor registered");
-                return Err(Failure(EXIT_CONFIG, says));
+                return Err(Failure(EXIT_USAGE, says));
             }
         }
         match &what.event {
