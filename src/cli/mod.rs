@@ -127,10 +127,12 @@ fn opened(file: Option<&Path>, work: impl AsyncFnOnce(Settings, Database) -> Exi
         Ok(prepared) => prepared,
         Err(code) => return code,
     };
-    match Database::new(&settings.database, settings.worker.lease) {
-        Ok(database) => runtime.block_on(work(settings, database)),
-        Err(error) => fail(EXIT_CONFIG, &error),
-    }
+    runtime.block_on(async {
+        match Database::new(&settings.database, settings.worker.lease) {
+            Ok(database) => work(settings, database).await,
+            Err(error) => fail(EXIT_CONFIG, &error),
+        }
+    })
 }
 
 /// The same, where a failure of the database ends it with a sentence.

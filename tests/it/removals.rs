@@ -219,24 +219,29 @@ async fn a_sweeps_page_under_way_brings_nobody_back_who_was_erased_or_refreshed_
 
 #[tokio::test]
 async fn what_was_received_is_forgotten_when_its_time_is_over_and_what_waits_is_not() {
-    let world = World::start(Plan::default()).await;
+    let mut world = World::start(Plan::default()).await;
     world.settle().await;
     let candidates = live_candidates(&world);
     for key in &candidates[..3] {
         world.simulator.edit_candidate(key).unwrap();
     }
     world.settle().await;
-    world.simulator.set_down(cegid_simulator::Down::Unavailable, None);
+    // One waits: its answer is kept back while a month goes by.
+    world.simulator.add_fault(Fault::new(Endpoint::Candidates, FaultKind::Hold));
     world.simulator.edit_candidate(&candidates[4]).unwrap();
     world.simulator.flush().await;
+    world.until("an answer is kept back", async |world: &World| world.simulator.held() > 0).await;
+    world.stop_service().await;
     assert_eq!(world.ledger().await.received, 4);
     world.turn(Duration::from_secs(29 * 86400));
     let settings = Settings::load(None, world.environment()).unwrap().retention;
     assert_eq!(retention::forget(&world.database, &settings, &world.clock).await.unwrap(), 0);
     world.turn(Duration::from_secs(2 * 86400));
-    retention::forget(&world.database, &settings, &world.clock).await.unwrap();
+    assert_eq!(retention::forget(&world.database, &settings, &world.clock).await.unwrap(), 3);
     let ledger = world.ledger().await;
     assert_eq!((ledger.received, ledger.waiting), (1, 1));
-    world.simulator.set_down(cegid_simulator::Down::No, None);
+    world.simulator.clear_faults();
+    world.simulator.release_held();
+    world.start_service().await;
     world.end().await;
 }
