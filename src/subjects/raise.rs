@@ -128,10 +128,20 @@ pub async fn unlisted(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, read
     .await
 }
 
-/// Asks for a refresh of the next subjects behind `after`, in key order, that were not read since: those that are
-/// indexed, and those that were removed by absence less than `returning` ago, since an absence may be an error. Gives
-/// the last key and how many; none when there are no more. Buried ones are tried again: a person must not stay in the
-/// index because a record cannot be read.
+/// Which subjects of a round are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Next<'a> {
+    /// Those behind this key, in key order.
+    pub after: &'a str,
+    /// So many.
+    pub most: usize,
+    /// What was removed by absence less than so long ago is asked for too: the absence may be an error.
+    pub returning: Duration,
+}
+
+/// Asks for a refresh of the next subjects that are indexed, or were removed by absence lately. Gives the last key and
+/// how many; none when there are no more. Buried ones are tried again: a person must not stay in the index because a
+/// record cannot be read.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -139,30 +149,28 @@ pub async fn want_next(
     database: &Database,
     tenant: &TenantId,
     kind: Kind,
-    after: &str,
-    since: Since,
-    returning: Duration,
+    now: DateTime<Utc>,
+    next: Next<'_>,
 ) -> sqlx::Result<Option<(String, u64)>> {
     let row = sqlx::query!(
         r#"with next as (
-             select key from subject
-             where tenant = $1 and kind = $2 and key > $3 and settled < $4 and not waiting
-               and (state in ('live', 'hidden') or (removed_cause = 'absence' and removed_at > $7))
-             order by key limit $5 for no key update
+             select key, waiting from subject
+             where tenant = $1 and kind = $2 and key > $3
+               and (state in ('live', 'hidden') or (removed_cause = 'absence' and removed_at > $6))
+             order by key limit $4 for no key update
            ), raised as (
-             update subject s set wanted = nextval('request_number'), due_at = $6, waiting_since = $6,
+             update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
                attempts = 0, failing_since = null, dead_at = null
-             from next where s.tenant = $1 and s.kind = $2 and s.key = next.key
+             from next where s.tenant = $1 and s.kind = $2 and s.key = next.key and not next.waiting
              returning s.key
            )
-           select max(key) as last, count(*) as "count!" from raised"#,
+           select (select max(key) from next) as last, (select count(*) from raised) as "count!""#,
         tenant.as_str(),
         kind.as_str(),
-        after,
-        since.read,
-        since.most as i64,
-        since.now,
-        since.now - returning
+        next.after,
+        next.most as i64,
+        now,
+        now - next.returning
     )
     .fetch_one(database.pool())
     .await?;

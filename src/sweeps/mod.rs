@@ -126,8 +126,8 @@ pub async fn plan_initial(database: &Database, tenant: &TenantId, kind: Kind, wi
     Ok(())
 }
 
-/// Notes the next run of a sweep that recurs, due an interval after the last one began; one that is planned already and
-/// has not begun takes the interval on.
+/// Notes the next run of a sweep that recurs, due an interval after the last one began, the first one at `first`; one
+/// that is planned already and has not begun takes the interval on.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -137,16 +137,16 @@ pub async fn plan(
     kind: Kind,
     purpose: Use,
     interval: Duration,
-    now: DateTime<Utc>,
+    first: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "with last as (
-           select max(position) as position, coalesce(max(started_at), $5) + $4::interval as due_at from sweep
+           select max(position) as position, coalesce(max(started_at) + $4::interval, $5) as due_at from sweep
            where tenant = $1 and kind = $2 and use = $3 and finished_at is not null
          ), planned as (
            update sweep s set due_at = last.due_at from last
            where s.tenant = $1 and s.kind = $2 and s.use = $3 and s.finished_at is null and s.started_at is null
-             and not s.asked
+             and not s.asked and last.position is not null
          )
          insert into sweep (tenant, kind, use, position, due_at)
          select $1, $2, $3, coalesce(last.position + 1, 0), last.due_at from last
@@ -155,7 +155,7 @@ pub async fn plan(
         kind.as_str(),
         purpose.as_str(),
         interval as _,
-        now
+        first
     )
     .execute(database.pool())
     .await?;
@@ -339,8 +339,8 @@ pub async fn advance(
     Ok(())
 }
 
-/// An operator wants a run now: the one that is planned is due at once, and goes on without waiting for permitted hours.
-/// False when the service has planned none yet.
+/// An operator wants a run now: the one that is planned is due at once, and goes on without waiting for permitted hours;
+/// a rolling one begins its round anew. False when the service has planned none yet.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -352,7 +352,7 @@ pub async fn ask(
     now: DateTime<Utc>,
 ) -> sqlx::Result<bool> {
     let asked = sqlx::query!(
-        "update sweep set asked = true, due_at = $4
+        "update sweep set asked = true, due_at = $4, next_key = ''
          where tenant = $1 and kind = $2 and use = $3 and finished_at is null",
         tenant.as_str(),
         kind.as_str(),

@@ -75,6 +75,11 @@ impl Sweeper {
         };
         if sweep.read.is_none() {
             self.begin(&mut sweep).await?;
+            if sweep.purpose == Use::Rolling && !sweep.asked {
+                // Everything was read when it was loaded, or in the round before.
+                self.rest(&sweep).await?;
+                return Ok(true);
+            }
         }
         let finished = match (sweep.purpose, sweep.listed) {
             (Use::Initial | Use::Incremental, _) | (Use::Full, false) => self.walk(&sweep).await?,
@@ -95,7 +100,10 @@ impl Sweeper {
         let windows = sweeps::windows(now, context.settings.load_window, context.settings.load_windows);
         sweeps::plan_initial(database, tenant, kind, &windows).await?;
         for purpose in Use::recurring(kind) {
-            sweeps::plan(database, tenant, kind, purpose, self.interval(purpose), now).await?;
+            let interval = self.interval(purpose);
+            // A round begins at once, and is spread over its period.
+            let first = if purpose == Use::Rolling { now } else { now + interval };
+            sweeps::plan(database, tenant, kind, purpose, interval, first).await?;
         }
         Ok(())
     }
@@ -106,7 +114,6 @@ impl Sweeper {
             Use::Initial => Duration::ZERO,
             Use::Incremental => settings.incremental_interval,
             Use::Full => settings.full_interval,
-            // A round is spread over its period; the next follows.
             Use::Rolling => settings.rolling_period,
         }
     }

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::Sweeper;
 use crate::{
     index::documents,
-    subjects::{self, Settled, Since, State},
+    subjects::{self, Next, Settled, Since, State},
     sweeps::{self, Progress, Sweep},
     tenancy::fence,
 };
@@ -77,9 +77,8 @@ impl Sweeper {
     pub(super) async fn ask_for_next(&self, sweep: &Sweep) -> sqlx::Result<bool> {
         let (context, kind) = (&self.context, self.kind);
         let (database, tenant, now) = (context.database(), &context.tenant, self.now());
-        let since = Since { read: sweep.read.unwrap_or(0), now, most: NEXT };
-        let period = context.settings.rolling_period;
-        let next = subjects::want_next(database, tenant, kind, &sweep.next_key, since, period).await?;
+        let next = Next { after: &sweep.next_key, most: NEXT, returning: context.settings.rolling_period };
+        let next = subjects::want_next(database, tenant, kind, now, next).await?;
         let mut progress = Progress { next_offset: sweep.next_offset, ..Progress::default() };
         match next {
             Some((last, raised)) => {
@@ -95,6 +94,13 @@ impl Sweeper {
         }
         sweeps::advance(database, tenant, kind, sweep, now, &progress).await?;
         Ok(progress.finished)
+    }
+
+    /// Waits for the first step of a round.
+    pub(super) async fn rest(&self, sweep: &Sweep) -> sqlx::Result<()> {
+        let (context, now) = (&self.context, self.now());
+        let progress = Progress { due_at: Some(now + self.pace(sweep).await?), ..Progress::default() };
+        sweeps::advance(context.database(), &context.tenant, self.kind, sweep, now, &progress).await
     }
 
     /// Until the next step of a round: what is permitted of its period, divided by the steps that it takes.
