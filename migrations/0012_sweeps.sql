@@ -15,6 +15,7 @@ comment on table sweep is
 comment on column sweep.use is
   'initial: everything, once; incremental: what was updated; full: every live vacancy; rolling: every indexed candidate.';
 comment on column sweep.position is 'Of the initial load, order of its windows, newest first, from 0; of the others, number of the run.';
+comment on column sweep.finished_at is 'When nothing was left of it.';
 comment on column sweep.due_at is 'Not to go on before.';
 comment on column sweep.asked is 'An operator asked for it: it waits neither for permitted hours nor for its pace.';
 comment on column sweep.read_number is 'Drawn when it began: a subject settled at a higher number was read since.';

@@ -8,13 +8,16 @@
 //! that was under way writes nothing about them. A callback that comes later is stored, answered and raises a subject
 //! like any other; the worker takes its key away before it asks Cegid for anything ([`scrub`]).
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::{
     database::Database,
     domain::{Kind, Subject, TenantId},
 };
+
+/// A delivery may have been received so long before the one that raised its subject: each replica commits its own.
+const BESIDE: TimeDelta = TimeDelta::minutes(10);
 
 /// What an erasure took away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub struct Receipt {
 /// Erases a subject, now and until it is lifted.
 ///
 /// # Errors
-/// When the database cannot be used; nothing was then changed.
+/// When the database cannot be used. The same call again does what is left, and nothing twice.
 pub async fn erase(
     database: &Database,
     tenant: &TenantId,
@@ -115,6 +118,15 @@ async fn bury(
         subject.key()
     )
     .fetch_optional(&mut **tx)
+    .await?;
+    // A round of reads that has come as far as this key begins anew.
+    sqlx::query!(
+        "update sweep set next_key = '' where tenant = $1 and kind = $2 and next_key = $3",
+        tenant.as_str(),
+        kind,
+        subject.key()
+    )
+    .execute(&mut **tx)
     .await?;
     sqlx::query!(
         "insert into subject as held (tenant, kind, key, wanted, settled, state, due_at, removed_at, removed_cause)
@@ -217,7 +229,7 @@ pub async fn scrub(
         .await?;
         let waited = bury(&mut tx, tenant, &subject, &hash, now).await?;
         if let Some(since) = waited {
-            take_key(&mut tx, tenant, &subject, &hash, since).await?;
+            take_key(&mut tx, tenant, &subject, &hash, since - BESIDE).await?;
         }
         tx.commit().await?;
     }

@@ -2,7 +2,7 @@
 //!
 //! | what | how long |
 //! |---|---|
-//! | deliveries that are settled, ignored or dead | `retention.deliveries` |
+//! | deliveries that are settled, ignored or dead, or whose subject is gone | `retention.deliveries` |
 //! | refused requests and their counts | `retention.refusal_age` |
 //! | finished sweeps but the last of each, and counts of gaps | 90 days |
 //!

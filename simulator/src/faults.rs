@@ -176,6 +176,8 @@ pub enum Spoil {
     BrokenJson,
     /// Its archive has no JSON entry.
     NoEntry,
+    /// Every answer that would hold it is 500.
+    Unservable,
 }
 
 /// The faults that are set.

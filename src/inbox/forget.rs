@@ -7,7 +7,7 @@ use crate::database::Database;
 /// Rows of one statement: receiving goes on beside it.
 const ROWS: i64 = 5_000;
 
-/// Forgets deliveries received before then that are settled, ignored or dead. Gives how many.
+/// Forgets deliveries received before then that are settled, ignored or dead, or whose subject is gone. Gives how many.
 ///
 /// # Errors
 /// When the database cannot be used; what was forgotten by then stays so.

@@ -35,14 +35,15 @@ impl Held {
     }
 }
 
-/// What is held of these keys.
+/// What is held of these keys, and is locked.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn held(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, keys: &[&str]) -> sqlx::Result<Vec<Held>> {
     sqlx::query_as!(
         Held,
-        "select key, content, form, searchable from document where tenant = $1 and kind = $2 and key = any($3)",
+        "select key, content, form, searchable from document where tenant = $1 and kind = $2 and key = any($3)
+         order by key for update",
         tenant.as_str(),
         kind.as_str(),
         keys as _

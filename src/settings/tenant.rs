@@ -8,6 +8,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{Hours, Secret, hours, values};
+use crate::domain::Kind;
 
 /// `[tenants.NAME]` laid over `[tenant_defaults]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -74,9 +75,14 @@ impl Tenant {
         self.bulk_hours.allowed(now, self.zone())
     }
 
-    /// How long before the last incremental sweep the next one begins.
-    pub fn overlap(&self) -> Duration {
-        if self.time_zone.is_some() { self.sweep_overlap.min(OVERLAP_IN_ZONE) } else { self.sweep_overlap }
+    /// How long before the last incremental sweep the next one begins. The zone tells about the dates of vacancies alone:
+    /// those of candidates have one, and how filters take it is not known.
+    pub fn overlap(&self, kind: Kind) -> Duration {
+        if kind == Kind::Vacancy && self.time_zone.is_some() {
+            self.sweep_overlap.min(OVERLAP_IN_ZONE)
+        } else {
+            self.sweep_overlap
+        }
     }
 
     /// The secrets that verify a signature, the current one first.

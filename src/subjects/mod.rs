@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use guard::{Held, held, hold_back, release};
-pub use raise::{Next, Since, indexed, next_confirm, unlisted, want, want_again, want_next, want_unseen};
+pub use raise::{Next, Since, indexed, next_confirm, unlisted, want, want_again, want_next, want_once, want_unseen};
 pub use settle::{Postponed, Settled, Why, postpone, settle};
 
 use crate::{
@@ -79,6 +79,8 @@ pub struct Claimed {
     pub waiting_since: Option<DateTime<Utc>>,
     /// Whether a delivery has named it since it was last read; otherwise a sweep or an operator asked.
     pub announced: bool,
+    /// Whether an operator has confirmed its removal.
+    pub released: bool,
 }
 
 /// Due subjects, those that never failed first, then by their time.
@@ -94,7 +96,7 @@ pub async fn claim(
 ) -> sqlx::Result<Vec<Claimed>> {
     sqlx::query!(
         r#"select key, wanted, state, attempts, failing_since, absent_since, returned_at, waiting_since,
-                announced > settled as "announced!"
+                announced > settled as "announced!", released_at is not null as "released!"
          from subject
          where tenant = $1 and kind = $2 and waiting and due_at <= $3
          order by attempts > 0, due_at
@@ -114,6 +116,7 @@ pub async fn claim(
         returned_at: row.returned_at,
         waiting_since: row.waiting_since,
         announced: row.announced,
+        released: row.released,
     })
     .fetch_all(database.pool())
     .await
@@ -195,7 +198,7 @@ pub async fn locked(
     .await
 }
 
-/// The live subject that was read last of those that can be asked for with others, other than these: an answer that
+/// The subject that was read last, a live one if there is any, of those that can be asked for with others, other than these: an answer that
 /// does not show it proves no absence.
 ///
 /// # Errors
@@ -208,9 +211,9 @@ pub async fn control(
 ) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar!(
         "select key from subject
-         where tenant = $1 and kind = $2 and state = 'live' and absent_since is null and key <> all($3)
-           and key !~ '[,|:]'
-         order by settled desc
+         where tenant = $1 and kind = $2 and state in ('live', 'hidden') and absent_since is null and key <> all($3)
+           and attempts = 0 and dead_at is null and key !~ '[,|:]'
+         order by state = 'live' desc, settled desc
          limit 1",
         tenant.as_str(),
         kind.as_str(),

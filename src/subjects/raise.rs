@@ -38,6 +38,34 @@ pub async fn want(
     Ok(())
 }
 
+/// Asks for a refresh of one subject, unless it waits already or was buried: asking again and again must not keep one
+/// from being given up.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn want_once(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    key: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into subject (tenant, kind, key, wanted, due_at, waiting_since)
+         values ($1, $2, $3, nextval('request_number'), $4, $4)
+         on conflict (tenant, kind, key) do update set
+           wanted = greatest(subject.wanted, excluded.wanted), due_at = $4, waiting_since = $4
+           where not subject.waiting and subject.dead_at is null",
+        tenant.as_str(),
+        kind.as_str(),
+        key,
+        now
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
 /// Asks for a refresh of those whose read is to be made once more; gives how many.
 ///
 /// # Errors
@@ -86,8 +114,8 @@ pub struct Since {
     pub most: usize,
 }
 
-/// Asks for a refresh of live subjects that no read has shown since; gives how many. Buried ones are tried again, and
-/// those are left out whose key no filter can name.
+/// Asks for a refresh of live subjects that no read has shown since; gives how many. Those are left out that were
+/// buried, since a list that shows one settles it, and whose key no filter can name.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -95,11 +123,11 @@ pub async fn want_unseen(database: &Database, tenant: &TenantId, kind: Kind, sin
     let raised = sqlx::query!(
         "with unseen as (
            select key from subject
-           where tenant = $1 and kind = $2 and state = 'live' and settled < $3 and not waiting and key !~ '[,|:]'
+           where tenant = $1 and kind = $2 and state = 'live' and settled < $3 and not waiting and dead_at is null
+             and key !~ '[,|:]'
            order by key limit $4 for no key update
          )
-         update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
-           attempts = 0, failing_since = null, dead_at = null
+         update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5
          from unseen where s.tenant = $1 and s.kind = $2 and s.key = unseen.key",
         tenant.as_str(),
         kind.as_str(),

@@ -24,6 +24,8 @@ pub struct Settled<'a> {
     pub same: bool,
     /// Whether it is a gap to have found this, unless a delivery announces it.
     pub gap: bool,
+    /// Whether it was removed and two reads have shown it: nothing else brings a removed subject back.
+    pub returns: bool,
 }
 
 /// Settles subjects at the read's number, in key order. A subject that a newer read has settled is left alone.
@@ -47,16 +49,18 @@ pub async fn settle(
     let states: Vec<&str> = subjects.iter().map(|subject| subject.state.as_str()).collect();
     let causes: Vec<Option<&str>> = subjects.iter().map(|subject| subject.removed).collect();
     let gaps: Vec<bool> = subjects.iter().map(|subject| subject.gap).collect();
-    // Smuggled through `confirm_at` of the proposed row, since a conflict's update sees nothing else of it.
+    // Told through columns of the proposed row, since a conflict's update sees nothing else of it: `confirm_at` and
+    // `returned_at`.
     let same: Vec<bool> = subjects.iter().map(|subject| subject.same).collect();
+    let returns: Vec<bool> = subjects.iter().map(|subject| subject.returns).collect();
     sqlx::query_scalar!(
         r#"insert into subject as held (tenant, kind, key, wanted, settled, state, due_at, removed_at, removed_cause,
-                                        found, found_at, confirm_at)
+                                        found, found_at, confirm_at, returned_at)
            select $1, $2, key, $3, $3, state, $4, case when cause is not null then $4::timestamptz end, cause,
                   case when gap then $3::bigint end, case when gap then $4::timestamptz end,
-                  case when same then $4::timestamptz end
-           from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[])
-                as read (key, state, cause, gap, same)
+                  case when same then $4::timestamptz end, case when returns then $4::timestamptz end
+           from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $14::boolean[])
+                as read (key, state, cause, gap, same, returns)
            order by key
            on conflict (tenant, kind, key) do update set
              settled = $3,
@@ -88,6 +92,7 @@ pub async fn settle(
                when held.confirm_at <= $4 then 1
                else held.confirms end
            where held.settled < $3
+             and (held.state <> 'removed' or excluded.state = 'removed' or excluded.returned_at is not null)
            returning key"#,
         tenant.as_str(),
         kind.as_str(),
@@ -102,6 +107,7 @@ pub async fn settle(
         LAGGING[1] as _,
         RETURNING[0] as _,
         RETURNING[1] as _,
+        &returns,
     )
     .fetch_all(tx)
     .await
@@ -166,7 +172,8 @@ pub async fn postpone(
         let (asked, held) = (matches!(subject.why, Why::Asked), matches!(subject.why, Why::Held));
         let dead = sqlx::query_scalar!(
             r#"update subject set
-                 wanted = case when $11 then greatest(wanted, $4) else wanted end,
+                 -- Another read may have settled it since it was claimed: it is to be read again all the same.
+                 wanted = case when $7 or $8 or $11 then greatest(wanted, $4) else wanted end,
                  waiting_since = coalesce(waiting_since, $5),
                  due_at = $6,
                  absent_since = case when $7 then coalesce(absent_since, $5) when $8 then null else absent_since end,
@@ -176,7 +183,7 @@ pub async fn postpone(
                  failing_since = case when $9::text is null then null else coalesce(failing_since, $5) end,
                  last_error = $9,
                  dead_at = case when wanted <= $10 then $5::timestamptz end
-               where tenant = $1 and kind = $2 and key = $3 and settled < $4
+               where tenant = $1 and kind = $2 and key = $3 and settled < $4 and ($9::text is null or waiting)
                returning dead_at is not null as "dead!""#,
             tenant.as_str(),
             kind.as_str(),

@@ -3,12 +3,12 @@
 //! The initial load has one row per window and ends for good. The others recur: one row per run, of which at most one is
 //! unfinished; the next is due an interval after the last began.
 
+mod plan;
 mod shown;
-
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+pub use plan::{Bounds, plan, plan_initial, windows};
 pub use shown::{Load, Run, loads, runs};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What a sweep is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Use {
     /// Everything, once, the newest first.
     Initial,
@@ -80,86 +80,6 @@ pub struct Sweep {
     pub records: i64,
     /// An operator asked for it.
     pub asked: bool,
-}
-
-/// Update dates from `since`, included, to `until`, not included; open-ended when none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Start.
-    pub since: Option<DateTime<Utc>>,
-    /// End.
-    pub until: Option<DateTime<Utc>>,
-}
-
-/// The windows of an initial load: the newest open towards now, the last towards the beginning.
-pub fn windows(now: DateTime<Utc>, width: Duration, count: u32) -> Vec<Bounds> {
-    let mut windows = Vec::new();
-    let mut until = None;
-    for nth in 1..=count {
-        let since = now - width * nth;
-        windows.push(Bounds { since: Some(since), until });
-        until = Some(since);
-    }
-    windows.push(Bounds { since: None, until });
-    windows
-}
-
-/// Notes the windows of an initial load, on the first start for a tenant; later starts change nothing.
-///
-/// # Errors
-/// When the database cannot be used.
-pub async fn plan_initial(database: &Database, tenant: &TenantId, kind: Kind, windows: &[Bounds]) -> sqlx::Result<()> {
-    let since: Vec<Option<DateTime<Utc>>> = windows.iter().map(|window| window.since).collect();
-    let until: Vec<Option<DateTime<Utc>>> = windows.iter().map(|window| window.until).collect();
-    sqlx::query!(
-        "insert into sweep (tenant, kind, use, position, since, until)
-         select $1, $2, 'initial', (w.position - 1)::integer, w.since, w.until
-         from unnest($3::timestamptz[], $4::timestamptz[]) with ordinality as w (since, until, position)
-         where not exists (select from sweep where tenant = $1 and kind = $2 and use = 'initial')",
-        tenant.as_str(),
-        kind.as_str(),
-        &since as _,
-        &until as _
-    )
-    .execute(database.pool())
-    .await?;
-    Ok(())
-}
-
-/// Notes the next run of a sweep that recurs, due an interval after the last one began, the first one at `first`; one
-/// that is planned already and has not begun takes the interval on.
-///
-/// # Errors
-/// When the database cannot be used.
-pub async fn plan(
-    database: &Database,
-    tenant: &TenantId,
-    kind: Kind,
-    purpose: Use,
-    interval: Duration,
-    first: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "with last as (
-           select max(position) as position, coalesce(max(started_at) + $4::interval, $5) as due_at from sweep
-           where tenant = $1 and kind = $2 and use = $3 and finished_at is not null
-         ), planned as (
-           update sweep s set due_at = last.due_at from last
-           where s.tenant = $1 and s.kind = $2 and s.use = $3 and s.finished_at is null and s.started_at is null
-             and not s.asked and last.position is not null
-         )
-         insert into sweep (tenant, kind, use, position, due_at)
-         select $1, $2, $3, coalesce(last.position + 1, 0), last.due_at from last
-         on conflict do nothing",
-        tenant.as_str(),
-        kind.as_str(),
-        purpose.as_str(),
-        interval as _,
-        first
-    )
-    .execute(database.pool())
-    .await?;
-    Ok(())
 }
 
 /// The most urgent sweep that is due; without `bulk`, only what needs no permitted hours or was asked for.
@@ -228,7 +148,7 @@ pub async fn began_before(
     .await
 }
 
-/// The number that was drawn when the run before this one began; none for the first.
+/// The number that was drawn when the run before this one began, of those whose list showed anything; none for the first.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -239,7 +159,8 @@ pub async fn read_before(
     sweep: &Sweep,
 ) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!(
-        "select max(read_number) from sweep where tenant = $1 and kind = $2 and use = $3 and position < $4",
+        "select max(read_number) from sweep where tenant = $1 and kind = $2 and use = $3 and position < $4
+           and records > 0",
         tenant.as_str(),
         kind.as_str(),
         sweep.purpose.as_str(),
@@ -315,10 +236,10 @@ pub async fn advance(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update sweep set next_offset = $5, records = records + $6, broken = broken + $7, changed = changed + $8,
-           unseen = unseen + $9, next_key = $10, due_at = coalesce($11, due_at),
+           unseen = unseen + $9, next_key = case when $14 then '' else $10 end, due_at = coalesce($11, due_at),
            listed_at = case when $12 then coalesce(listed_at, $13) else listed_at end,
            started_at = coalesce(started_at, $13), finished_at = case when $14 then $13::timestamptz end
-         where tenant = $1 and kind = $2 and use = $3 and position = $4",
+         where tenant = $1 and kind = $2 and use = $3 and position = $4 and finished_at is null",
         tenant.as_str(),
         kind.as_str(),
         sweep.purpose.as_str(),
@@ -337,6 +258,46 @@ pub async fn advance(
     .execute(database.pool())
     .await?;
     Ok(())
+}
+
+/// Puts a sweep off that cannot go on now, so that another has its turn.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn put_off(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    sweep: &Sweep,
+    until: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update sweep set due_at = greatest(due_at, $5)
+         where tenant = $1 and kind = $2 and use = $3 and position = $4 and finished_at is null",
+        tenant.as_str(),
+        kind.as_str(),
+        sweep.purpose.as_str(),
+        sweep.position,
+        until
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
+/// Whether the initial load of a kind is not finished: what is found until then is no gap.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn loading(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from sweep
+                          where tenant = $1 and kind = $2 and use = 'initial' and finished_at is null) as "loading!""#,
+        tenant.as_str(),
+        kind.as_str()
+    )
+    .fetch_one(database.pool())
+    .await
 }
 
 /// An operator wants a run now: the one that is planned is due at once, and goes on without waiting for permitted hours;
@@ -378,19 +339,4 @@ pub async fn forget(database: &Database, before: DateTime<Utc>) -> sqlx::Result<
     .execute(database.pool())
     .await?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_cover_all_time_without_a_gap() {
-        let now = DateTime::from_timestamp(1_789_000_000, 0).unwrap();
-        let windows = windows(now, Duration::from_secs(90 * 86400), 2);
-        assert_eq!(windows.len(), 3);
-        assert_eq!(windows[0].until, None);
-        assert_eq!(windows[2].since, None);
-        assert!(windows.windows(2).all(|pair| pair[0].since == pair[1].until));
-    }
 }

@@ -4,7 +4,7 @@
 //! delivery asked for it, reported again.
 //!
 //! Order of locks: the lease, documents, report items, subjects in key order. Subjects come last, because the inbox
-//! raises them: they are locked for as short as can be. A subject that a newer read has settled meanwhile is left out,
+//! raises them: they are locked for as short as can be; only the report items of what is buried follow. A subject that a newer read has settled meanwhile is left out,
 //! with its document and report item, by beginning again without it; and so is one that an operator has erased.
 
 use std::collections::{HashMap, HashSet};
@@ -39,6 +39,8 @@ pub struct Indexed {
     pub noted: Noted,
     /// Whether a delivery asked for the read: it is then reported even if it shows nothing new.
     pub announced: bool,
+    /// Whether it was removed, and may come back.
+    pub returns: bool,
 }
 
 /// What a read of several subjects of one kind came to.
@@ -265,13 +267,13 @@ impl Settlement {
         removed: &[&'a (String, &'static str)],
         held: &HashMap<String, documents::Held>,
     ) -> Vec<Settled<'a>> {
-        let indexed = self.indexed.iter().map(|Indexed { document, .. }| {
+        let indexed = self.indexed.iter().map(|Indexed { document, returns, .. }| {
             let held = held.get(document.key());
             let same = held.is_some_and(|held| held.shows(document));
             // A vacancy that was never live is no loss to the index.
             let gap = self.gaps && !same && (held.is_some() || document.live);
             let state = if document.live { State::Live } else { State::Hidden };
-            Settled { key: document.key(), state, removed: None, same, gap }
+            Settled { key: document.key(), state, removed: None, same, gap, returns: *returns }
         });
         let removed = removed.iter().map(|(key, cause)| Settled {
             key,
@@ -279,6 +281,7 @@ impl Settlement {
             removed: Some(cause),
             same: false,
             gap: self.gaps && held.contains_key(key),
+            returns: false,
         });
         let unchanged = self.unchanged.iter().map(|(key, state)| Settled {
             key,
@@ -287,6 +290,7 @@ impl Settlement {
             removed: (*state == State::Removed).then_some(ABSENCE),
             same: true,
             gap: false,
+            returns: false,
         });
         indexed.chain(removed).chain(unchanged).collect()
     }

@@ -369,3 +369,53 @@ async fn a_round_reads_every_candidate_within_its_period_spread_over_it() {
     world.assert_equal_to_truth().await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn records_that_cannot_be_served_are_passed_over_one_by_one_and_only_these() {
+    let world = World::start(Plan::sized(0, 60)).await;
+    world.settle().await;
+    let candidates = live_candidates(&world);
+    for key in &candidates {
+        world.simulator.edit_silently(key).unwrap();
+    }
+    // Two beside each other, and the last of the list.
+    let bad = [&candidates[20], &candidates[21], candidates.last().unwrap()];
+    for key in bad {
+        world.simulator.spoil(key, Some(Spoil::Unservable));
+    }
+    world.sweep(&[Use::Incremental]).await;
+    assert_eq!(world.differences().await.len(), 3);
+    let broken = "select broken from sweep where use = 'incremental' and kind = 'candidate' and asked";
+    let broken: i64 = sqlx::query_scalar(broken).fetch_one(world.database.pool()).await.unwrap();
+    assert_eq!(broken, 3);
+    for key in bad {
+        world.simulator.spoil(key, None);
+    }
+    world.sweep(&[Use::Incremental]).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_outage_of_hours_makes_a_walk_pass_over_nobody() {
+    let world = World::start(Plan::sized(0, 30).with("TENANTS__ACME__LOAD_WINDOWS", "1").stopped()).await;
+    let mut world = world;
+    let down = FaultKind::Status { code: 503, retry_after: None };
+    world.simulator.add_fault(Fault::new(Endpoint::Candidates, down));
+    world.start_service().await;
+    let before = world.last_request();
+    let alone = |request: &cegid_simulator::RequestRow| {
+        request.number > before && request.query.contains("limit=1&") && request.status == 503
+    };
+    while world.simulator.count_requests(alone) < 8 {
+        world.pass(Duration::from_secs(600)).await;
+    }
+    world.simulator.clear_faults();
+    world.settle().await;
+    world.assert_equal_to_truth().await;
+    let broken: i64 = sqlx::query_scalar("select sum(broken)::bigint from sweep where kind = 'candidate'")
+        .fetch_one(world.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(broken, 0);
+    world.end().await;
+}

@@ -83,6 +83,13 @@ fn export(
         let mut random = Random::of(inner.config.seed, "flicker", inner.habits.draw());
         rows.retain(|_| !random.percent(wish.flicker));
     }
+    let unservable = {
+        let spoiled = crate::lock(&inner.faults.spoiled);
+        rows.iter().any(|row| spoiled.get(&*row.key) == Some(&Spoil::Unservable))
+    };
+    if unservable {
+        return refusal(StatusCode::INTERNAL_SERVER_ERROR, "a record cannot be served");
+    }
     let plural = if kind == Kind::Vacancy { "vacancies" } else { "candidates" };
     let mut note = format!("{} {plural}", rows.len());
     if wish.filter.named().is_none() && !rows.is_empty() {
@@ -175,7 +182,7 @@ fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>) -> anyhow::Result
         Some(Spoil::NoEntry) => {
             entries.remove(0);
         }
-        Some(Spoil::BrokenArchive | Spoil::Hidden) | None => {}
+        Some(Spoil::BrokenArchive | Spoil::Hidden | Spoil::Unservable) | None => {}
     }
     let mut frame = frames::frame(&entries)?;
     if spoil == Some(Spoil::BrokenArchive) {

@@ -31,7 +31,7 @@ const AWKWARD_OVERLAP: chrono::TimeDelta = chrono::TimeDelta::days(1);
 
 /// Whether the subject would be removed if this read does not show it: the read must then ask for a control too.
 pub(super) fn needs_control(subject: &Claimed) -> bool {
-    subject.absent_since.is_some() && matches!(subject.state, State::Live | State::Hidden)
+    subject.absent_since.is_some() && !subject.released && matches!(subject.state, State::Live | State::Hidden)
 }
 
 pub(super) struct Judgement<'a> {
@@ -144,7 +144,12 @@ impl<'a> Judgement<'a> {
             self.waited.push((context.now() - since).to_std().unwrap_or_default().as_secs_f64());
         }
         let noted = context.noted(&record.document);
-        self.settlement.indexed.push(Indexed { document: record.document, noted, announced: subject.announced });
+        self.settlement.indexed.push(Indexed {
+            document: record.document,
+            noted,
+            announced: subject.announced,
+            returns: subject.state == State::Removed,
+        });
     }
 
     fn absent(&mut self, subject: &Claimed, control_seen: bool) {
@@ -158,7 +163,10 @@ impl<'a> Judgement<'a> {
         let confirmed = subject.absent_since.is_some() && self.began >= since + confirm;
         match subject.state {
             State::Unread if confirmed => self.settlement.unchanged.push((key, State::Unread)),
-            State::Live | State::Hidden if confirmed && control_seen => self.settlement.removed.push((key, ABSENCE)),
+            // What an operator has confirmed needs no other proof: there may be no other record left.
+            State::Live | State::Hidden if confirmed && (control_seen || subject.released) => {
+                self.settlement.removed.push((key, ABSENCE))
+            }
             _ => {
                 // An answer without the control proves nothing: the same again later.
                 let due_at = if confirmed { self.began + confirm } else { since + confirm };

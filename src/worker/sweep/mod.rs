@@ -19,7 +19,8 @@ mod reread;
 mod walk;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -39,8 +40,7 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// Sweeps one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
-    let page_size = Mutex::new(PageSize::new(context.shared.settings.export.page_size));
-    let sweeper = Sweeper { page_size, pages: AtomicU32::new(0), context, kind };
+    let sweeper = Sweeper { page_sizes: Mutex::default(), pages: AtomicU32::new(0), context, kind };
     let mut planned = false;
     while !sweeper.context.stop.asked() {
         match sweeper.step(&mut planned).await {
@@ -54,7 +54,8 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
 struct Sweeper {
     context: Arc<Context>,
     kind: Kind,
-    page_size: Mutex<PageSize>,
+    /// Of the walks under way: when one is put off, another goes on.
+    page_sizes: Mutex<HashMap<(Use, i32), PageSize>>,
     /// Settled since the worker began.
     pages: AtomicU32,
 }
@@ -88,6 +89,7 @@ impl Sweeper {
         };
         if finished {
             info!(%tenant, %kind, sweep = sweep.purpose.as_str(), run = sweep.position, "a sweep is done");
+            self.forget_page_size(&sweep);
             *planned = false;
         }
         Ok(true)
@@ -125,7 +127,7 @@ impl Sweeper {
         let read = subjects::draw(database).await?;
         if sweep.purpose == Use::Incremental {
             let before = sweeps::began_before(database, tenant, kind, sweep).await?.unwrap_or(now);
-            sweep.since = Some(before - context.settings.overlap());
+            sweep.since = Some(before - context.settings.overlap(kind));
         }
         sweep.read = Some(read);
         sweeps::begin(database, tenant, kind, sweep, read, now).await
@@ -135,7 +137,15 @@ impl Sweeper {
         self.context.now()
     }
 
-    fn page_size(&self) -> MutexGuard<'_, PageSize> {
-        self.page_size.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Looks at, or changes, how many records a walk asks for at once.
+    fn page_size<T>(&self, sweep: &Sweep, look: impl FnOnce(&mut PageSize) -> T) -> T {
+        let mut sizes = self.page_sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = self.context.shared.settings.export.page_size;
+        look(sizes.entry((sweep.purpose, sweep.position)).or_insert_with(|| PageSize::new(most)))
+    }
+
+    /// A walk is over.
+    fn forget_page_size(&self, sweep: &Sweep) {
+        self.page_sizes.lock().unwrap_or_else(PoisonError::into_inner).remove(&(sweep.purpose, sweep.position));
     }
 }

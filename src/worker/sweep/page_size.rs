@@ -1,25 +1,31 @@
 //! How many records are asked for at once: fewer while answers are cut or fail.
 
-/// Failures of a page of one record after which the one behind it is tried.
+/// Failures of a page of one record after which it is asked whether it is that record or all of Cegid.
 const STUCK: u32 = 5;
 
-/// The size of a walk's next page.
+/// The size of one walk's next page.
 #[derive(Debug)]
 pub(super) struct PageSize {
     most: usize,
     size: usize,
     /// In a row, of a page of one record.
     failures: u32,
+    /// Nothing before this offset is asked for again: a record there cannot be served.
+    passed: i32,
 }
 
 impl PageSize {
     /// At most so many, which is what is asked for first.
     pub(super) fn new(most: usize) -> PageSize {
-        PageSize { most, size: most, failures: 0 }
+        PageSize { most, size: most, failures: 0, passed: 0 }
     }
 
     pub(super) fn size(&self) -> usize {
         self.size
+    }
+
+    pub(super) fn passed(&self) -> i32 {
+        self.passed
     }
 
     /// The page was cut, or did not come.
@@ -34,10 +40,17 @@ impl PageSize {
         self.size = (self.size * 2).min(self.most);
     }
 
-    /// Whether one record alone keeps failing. It may be that record, or all of Cegid: if the one behind it can be had,
-    /// it is that record.
-    pub(super) fn stuck(&self) -> bool {
-        self.failures >= STUCK
+    /// How far ahead to look whether Cegid answers at all, when one record alone keeps failing: farther each time, since
+    /// its neighbours may fail too.
+    pub(super) fn ahead(&self) -> Option<i32> {
+        let more = self.failures.checked_sub(STUCK)?;
+        Some(1 << more.min(10))
+    }
+
+    /// The record before this offset is passed over.
+    pub(super) fn pass(&mut self, offset: i32) {
+        self.passed = offset;
+        self.failures = 0;
     }
 }
 
@@ -62,13 +75,18 @@ mod tests {
     }
 
     #[test]
-    fn one_record_that_keeps_failing_is_noticed() {
+    fn one_record_that_keeps_failing_is_looked_past_farther_each_time() {
         let mut size = PageSize::new(2);
         (0..5).for_each(|_| size.failed());
-        assert!(!size.stuck());
-        size.failed();
-        assert!(size.stuck());
-        size.succeeded();
-        assert!(!size.stuck());
+        assert_eq!(size.ahead(), None);
+        let ahead: Vec<_> = (0..4)
+            .map(|_| {
+                size.failed();
+                size.ahead().unwrap()
+            })
+            .collect();
+        assert_eq!(ahead, [1, 2, 4, 8]);
+        size.pass(61);
+        assert_eq!((size.ahead(), size.passed()), (None, 61));
     }
 }

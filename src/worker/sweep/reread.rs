@@ -64,10 +64,13 @@ impl Sweeper {
         }
         let hidden: Vec<Settled<'_>> = keys
             .iter()
-            .map(|key| Settled { key, state: State::Hidden, removed: None, same: false, gap: true })
+            .map(|key| Settled { key, state: State::Hidden, removed: None, same: false, gap: true, returns: false })
             .collect();
         documents::hide(&mut tx, tenant, kind, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        subjects::settle(&mut tx, tenant, kind, read, now, &hidden).await?;
+        if subjects::settle(&mut tx, tenant, kind, read, now, &hidden).await?.len() < keys.len() {
+            // One was read meanwhile: the next run looks again.
+            return tx.rollback().await;
+        }
         tx.commit().await?;
         info!(%tenant, %kind, subjects = keys.len(), "vacancies that cannot be asked for by name are live no more");
         Ok(())
@@ -84,7 +87,8 @@ impl Sweeper {
             Some((last, raised)) => {
                 progress.next_key = last;
                 progress.unseen = raised as i64;
-                progress.due_at = Some(now + self.pace(sweep).await?);
+                // An operator does not wait for the pace.
+                progress.due_at = if sweep.asked { None } else { Some(now + self.pace().await?) };
                 context.queues[kind as usize].wake();
             }
             None => {
@@ -93,22 +97,22 @@ impl Sweeper {
             }
         }
         sweeps::advance(database, tenant, kind, sweep, now, &progress).await?;
+        if sweep.asked {
+            context.pause(context.settings.load_pause).await;
+        }
         Ok(progress.finished)
     }
 
     /// Waits for the first step of a round.
     pub(super) async fn rest(&self, sweep: &Sweep) -> sqlx::Result<()> {
         let (context, now) = (&self.context, self.now());
-        let progress = Progress { due_at: Some(now + self.pace(sweep).await?), ..Progress::default() };
+        let progress = Progress { due_at: Some(now + self.pace().await?), ..Progress::default() };
         sweeps::advance(context.database(), &context.tenant, self.kind, sweep, now, &progress).await
     }
 
     /// Until the next step of a round: what is permitted of its period, divided by the steps that it takes.
-    async fn pace(&self, sweep: &Sweep) -> sqlx::Result<Duration> {
+    async fn pace(&self) -> sqlx::Result<Duration> {
         let context = &self.context;
-        if sweep.asked {
-            return Ok(context.settings.load_pause);
-        }
         let subjects = subjects::indexed(context.database(), &context.tenant, self.kind).await?;
         let steps = u32::try_from(subjects.unsigned_abs() / NEXT as u64 + 1).unwrap_or(u32::MAX);
         Ok(context.settings.rolling_period.mul_f64(context.settings.bulk_hours.share()) / steps)

@@ -19,6 +19,7 @@ use super::{
         settlement::{ANONYMISED, Indexed, NotWritten, Settlement, Written},
     },
     Sweeper,
+    page_size::PageSize,
 };
 use crate::{
     cegid::{Class, Page, Query},
@@ -34,8 +35,10 @@ const ANALYZED: [u32; 3] = [3, 30, 300];
 const OVERLAP: usize = 10;
 /// Pages after which it is looked whether something more urgent is due.
 const PAGES: usize = 50;
-/// Before a window that Cegid will not answer is tried again.
+/// Before a query that Cegid will not answer is tried again.
 const REFUSED: Duration = Duration::from_secs(300);
+/// Before a sweep whose page failed goes on.
+const UNWELL: Duration = Duration::from_secs(20);
 /// A page, and the number drawn before it was asked for.
 struct Read {
     read: i64,
@@ -92,7 +95,7 @@ impl Sweeper {
             }
             // Noted before the next page is there: it may be long in coming.
             let settle = async {
-                let written = self.settle(sweep, current).await?;
+                let written = self.settle(current).await?;
                 progress.changed = (written.indexed + written.removed) as i64;
                 let context = &self.context;
                 sweeps::advance(context.database(), &context.tenant, self.kind, sweep, context.now(), &progress)
@@ -138,55 +141,79 @@ impl Sweeper {
 
     /// The page behind what is settled, with an overlap; none when it cannot be had now.
     async fn page(&self, sweep: &Sweep, settled: i32, overlap: usize) -> sqlx::Result<Option<Read>> {
-        let context = &self.context;
-        let (size, stuck) = {
-            let page_size = self.page_size();
-            (page_size.size(), page_size.stuck())
-        };
+        let (size, ahead, passed) =
+            self.page_size(sweep, |page_size| (page_size.size(), page_size.ahead(), page_size.passed()));
+        if let Some(ahead) = ahead {
+            return self.past(sweep, settled, ahead).await;
+        }
         let overlap = i32::try_from(overlap.min(size / 2)).unwrap_or(0);
-        let skipped = i32::from(stuck);
-        let offset = (settled - overlap).max(0) + skipped;
+        Ok(self.ask(sweep, (settled - overlap).max(passed), size).await?.ok())
+    }
+
+    /// One record keeps failing. If another can be had, and it fails once more right after, it is that record and not all
+    /// of Cegid: it is passed over.
+    async fn past(&self, sweep: &Sweep, settled: i32, ahead: i32) -> sqlx::Result<Option<Read>> {
+        if self.ask(sweep, settled.saturating_add(ahead), 1).await?.is_err() {
+            return Ok(None);
+        }
+        match self.ask(sweep, settled, 1).await? {
+            Ok(read) => Ok(Some(read)),
+            Err(Some(Class::Transient | Class::Unexpected)) => {
+                let offset = settled + 1;
+                self.page_size(sweep, |page_size| page_size.pass(offset));
+                let read = subjects::draw(self.context.database()).await?;
+                Ok(Some(Read { read, page: Page::default(), offset, skipped: 1 }))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// One call; its failure's class, or none where there was no call, after the sweep was put off.
+    async fn ask(&self, sweep: &Sweep, offset: i32, size: usize) -> sqlx::Result<Result<Read, Option<Class>>> {
+        let context = &self.context;
         let query = self.query(sweep, offset.unsigned_abs() as usize, size);
         let lane = Lane::Sweep(self.kind);
-        let Some(place) = context.may_export(lane).await else { return Ok(None) };
+        let Some(place) = context.may_export(lane).await else { return Ok(Err(None)) };
         let read = subjects::draw(context.database()).await?;
         let answer = context.client.export(&query).await;
         drop(place);
-        match answer {
+        let error = match answer {
             Ok(page) => {
                 match &page.cut {
                     // Read as far as its files have room: nothing is wrong.
                     Some(cut) if cut.class == Class::Full => context.pace.succeeded(lane),
                     Some(cut) => {
                         context.pace.failed(lane, cut);
-                        self.page_size().failed();
+                        self.page_size(sweep, PageSize::failed);
                     }
                     None => {
                         context.pace.succeeded(lane);
-                        self.page_size().succeeded();
+                        self.page_size(sweep, PageSize::succeeded);
                     }
                 }
-                Ok(Some(Read { read, page, offset, skipped }))
+                return Ok(Ok(Read { read, page, offset, skipped: 0 }));
             }
-            Err(error) => {
-                context.pace.failed(lane, &error);
-                match error.class {
-                    Class::Query => {
-                        warn!(
-                            tenant = %context.tenant, kind = %self.kind, error = %error,
-                            "Cegid does not answer a sweep's query: is tenants.*.load_vacancy_filter right?"
-                        );
-                        context.pause(REFUSED).await;
-                    }
-                    Class::Transient | Class::Unexpected => self.page_size().failed(),
-                    Class::Throttled | Class::Credentials | Class::Forbidden | Class::Full => {}
-                }
-                Ok(None)
+            Err(error) => error,
+        };
+        context.pace.failed(lane, &error);
+        let mut wait = UNWELL;
+        match error.class {
+            Class::Query => {
+                wait = REFUSED;
+                warn!(
+                    tenant = %context.tenant, kind = %self.kind, error = %error,
+                    "Cegid does not answer a sweep's query: is tenants.*.load_vacancy_filter right?"
+                );
             }
+            Class::Transient | Class::Unexpected => self.page_size(sweep, PageSize::failed),
+            Class::Throttled | Class::Credentials | Class::Forbidden | Class::Full => {}
         }
+        // Another sweep may be able to go on.
+        sweeps::put_off(context.database(), &context.tenant, self.kind, sweep, context.now() + wait).await?;
+        Ok(Err(Some(error.class)))
     }
 
-    async fn settle(&self, sweep: &Sweep, read: Read) -> Result<Written, NotWritten> {
+    async fn settle(&self, read: Read) -> Result<Written, NotWritten> {
         let (context, kind) = (&self.context, self.kind);
         let (database, tenant) = (context.database(), &context.tenant);
         let keys: Vec<String> = read.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
@@ -197,7 +224,7 @@ impl Sweeper {
         let removed = |key: &str| known.iter().any(|(known, state)| known == key && *state == State::Removed);
         let mut settlement = Settlement::new(kind, read.read, context.guard());
         // Nothing was to be announced of what was there before.
-        settlement.gaps = sweep.purpose != Use::Initial;
+        settlement.gaps = !sweeps::loading(database, tenant, kind).await?;
         let mut seen = HashSet::new();
         for record in read.page.records {
             let key = record.subject.key();
@@ -212,14 +239,14 @@ impl Sweeper {
                 settlement.postponed.push(Postponed { key: key.to_owned(), due_at, why: Why::Asked });
             } else {
                 let noted = context.noted(&record.document);
-                settlement.indexed.push(Indexed { document: record.document, noted, announced: false });
+                settlement.indexed.push(Indexed { document: record.document, noted, announced: false, returns: false });
             }
         }
         let asked = !settlement.postponed.is_empty();
         let written = settlement.write(database, &context.lease, context.now()).await?;
         for (key, cause) in &written.unstorable {
             // Read again by itself, so that it takes the way of every record that cannot be indexed.
-            subjects::want(database, tenant, kind, key, context.now()).await?;
+            subjects::want_once(database, tenant, kind, key, context.now()).await?;
             warn!(%tenant, %kind, cause, "a record of a sweep cannot be stored");
         }
         if asked || !written.unstorable.is_empty() {
