@@ -17,6 +17,10 @@ const THREAD: &str = "ats";
 /// The most that an export shows at once.
 const PAGE: usize = 100;
 
+fn credited(config: Config) -> Config {
+    Config { client_id: CLIENT_ID.to_owned(), client_secret: SECRET.to_owned(), burst_every: None, ..config }
+}
+
 /// A running tenant, gone when dropped.
 pub struct Ats {
     /// The tenant.
@@ -27,10 +31,17 @@ pub struct Ats {
 impl Ats {
     /// Starts one with this bench's credential; it sends no callbacks by itself.
     pub fn start(config: Config) -> anyhow::Result<Ats> {
+        Ats::run(credited(config))
+    }
+
+    /// Starts one with a seed and a credential of its own, to stand beside another.
+    pub fn beside(config: Config) -> anyhow::Result<Ats> {
+        Ats::run(credited(config).another(2))
+    }
+
+    fn run(config: Config) -> anyhow::Result<Ats> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name(THREAD).enable_all().build()?;
-        let config =
-            Config { client_id: CLIENT_ID.to_owned(), client_secret: SECRET.to_owned(), burst_every: None, ..config };
         let simulator = runtime.block_on(async {
             // On the runtime's own thread, so that its time is the thread's.
             let started = tokio::spawn(async {

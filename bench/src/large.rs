@@ -109,10 +109,10 @@ fn instants(kills: usize, seed: u64) -> Vec<(f64, u64)> {
     };
     // The first numbers after a small seed are small.
     (0..8).for_each(|_| _ = draw());
-    let mut instants: Vec<(f64, u64)> =
-        (0..kills).map(|_| ((draw() % 10_000) as f64 / 10_000.0, draw() % JITTER_MICROS)).collect();
-    instants.sort_by(|one, other| one.0.total_cmp(&other.0));
-    instants
+    // One in each part of the load.
+    (0..kills)
+        .map(|nth| ((nth as f64 + (draw() % 1000) as f64 / 1000.0) / kills as f64, draw() % JITTER_MICROS))
+        .collect()
 }
 
 struct Load<'a> {

@@ -25,7 +25,7 @@ use crate::{
     load::{Load, Requests, quantile},
     machine::Times,
     postgres::{NEIGHBOUR, Postgres},
-    request::{CLIENT_ID, SECRET, Signer, TENANT},
+    request::{Signer, TENANT},
     service::{Service, Setup},
     table::Figures,
 };
@@ -101,7 +101,7 @@ impl<'a> Neighbours<'a> {
     ) -> anyhow::Result<Neighbours<'a>> {
         let config = Config { candidates: 0, unaskable_references: false, keep_log: Some(KEPT), ..Config::default() };
         let small = Ats::start(Config { vacancies: VACANCIES, ..config.clone() })?;
-        let big = Ats::start(Config { vacancies: sizes.unsettled, ..config.another(2) })?;
+        let big = Ats::beside(Config { vacancies: sizes.unsettled, ..config })?;
         let database = postgres.database(NEIGHBOUR)?;
         postgres.block_on(database.migrate())?;
         postgres.execute(NEIGHBOUR, NOTHING_TO_LOAD)?;
@@ -111,8 +111,8 @@ impl<'a> Neighbours<'a> {
             further: vec![
                 ("TENANTS__BENCH__LOAD_PAUSE", "0s".to_owned()),
                 ("TENANTS__BIG__BASE_URL", big.simulator.base_url()),
-                ("TENANTS__BIG__CLIENT_ID", CLIENT_ID.to_owned()),
-                ("TENANTS__BIG__CLIENT_SECRET", SECRET.to_owned()),
+                ("TENANTS__BIG__CLIENT_ID", big.simulator.config().client_id.clone()),
+                ("TENANTS__BIG__CLIENT_SECRET", big.simulator.config().client_secret.clone()),
             ],
         };
         let present = |ats: &Ats| ats.simulator.truth().into_iter().filter(|row| row.present && row.live);
