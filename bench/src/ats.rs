@@ -17,6 +17,10 @@ const THREAD: &str = "ats";
 /// The most that an export shows at once.
 const PAGE: usize = 100;
 
+fn credited(config: Config) -> Config {
+    Config { client_id: CLIENT_ID.to_owned(), client_secret: SECRET.to_owned(), burst_every: None, ..config }
+}
+
 /// A running tenant, gone when dropped.
 pub struct Ats {
     /// The tenant.
@@ -27,10 +31,26 @@ pub struct Ats {
 impl Ats {
     /// Starts one with this bench's credential; it sends no callbacks by itself.
     pub fn start(config: Config) -> anyhow::Result<Ats> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name(THREAD).enable_all().build()?;
-        let config =
-            Config { client_id: CLIENT_ID.to_owned(), client_secret: SECRET.to_owned(), burst_every: None, ..config };
+        Ats::run(credited(config), false)
+    }
+
+    /// Starts one with a seed and a credential of its own, to stand beside another. Its thread takes what the others
+    /// leave of the machine: a real Cegid has its own.
+    pub fn beside(config: Config) -> anyhow::Result<Ats> {
+        Ats::run(credited(config).another(2), true)
+    }
+
+    fn run(config: Config, stands_back: bool) -> anyhow::Result<Ats> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name(THREAD)
+            .on_thread_start(move || {
+                if stands_back && let Err(error) = machine::stand_back() {
+                    eprintln!("the large tenant's simulator keeps its priority: {error:#}");
+                }
+            })
+            .enable_all()
+            .build()?;
         let simulator = runtime.block_on(async {
             // On the runtime's own thread, so that its time is the thread's.
             let started = tokio::spawn(async {

@@ -26,7 +26,7 @@ pub fn run(postgres: &Postgres, program: &Path, directory: &Path, figures: &mut 
     let setup = Setup {
         database: postgres.url(CANDIDATES)?,
         cegid: ats.simulator.base_url(),
-        further: vec![("TENANTS__BENCH__LOAD_PAUSE", "0s")],
+        further: vec![("TENANTS__BENCH__LOAD_PAUSE", "0s".to_owned())],
     };
     let began = Instant::now();
     let service = Service::start(program, &setup)?;

@@ -88,7 +88,7 @@ impl<'a> EndToEnd<'a> {
             database: postgres.url(END_TO_END)?,
             cegid: ats.simulator.base_url(),
             // Otherwise the courtesy to Cegid is what would be measured.
-            further: vec![("TENANTS__BENCH__LOAD_PAUSE", "0s")],
+            further: vec![("TENANTS__BENCH__LOAD_PAUSE", "0s".to_owned())],
         };
         let (before, ats_before) = (Times::now(), Ats::seconds());
         let service = Service::start(program, &setup)?;

@@ -2,7 +2,13 @@
 //!
 //! Linux only; elsewhere everything reads as zero.
 
-use std::{collections::HashMap, fs};
+use std::{
+    collections::HashMap,
+    fs,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, bail};
 
 /// Clock ticks a second in `/proc`, the same on every Linux.
 const TICKS: f64 = 100.0;
@@ -109,6 +115,17 @@ pub fn threads_seconds(name: &str) -> f64 {
 
 fn own_seconds(stat: &str) -> f64 {
     numbers(stat).get(10..12).map_or(0, |times| times.iter().sum()) as f64 / TICKS
+}
+
+/// Lets every other thread of the machine run before the calling one.
+pub fn stand_back() -> anyhow::Result<()> {
+    let link = fs::read_link("/proc/thread-self").context("finding the thread's number")?;
+    let thread = link.file_name().and_then(|name| name.to_str()).context("reading the thread's number")?.to_owned();
+    let reniced = Command::new("renice").args(["-n", "19", "-p", &thread]).stdout(Stdio::null()).status();
+    if !reniced.context("starting renice")?.success() {
+        bail!("renice failed");
+    }
+    Ok(())
 }
 
 /// Megabytes that a process holds now, and the most that it ever held.

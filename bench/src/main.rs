@@ -5,8 +5,10 @@ mod ats;
 mod candidates;
 mod decode;
 mod end_to_end;
+mod large;
 mod load;
 mod machine;
+mod neighbour;
 mod pgbench;
 mod postgres;
 mod records;
@@ -24,6 +26,7 @@ use clap::Parser;
 use accept::Accept;
 use decode::Decode;
 use end_to_end::EndToEnd;
+use neighbour::Neighbours;
 use postgres::Postgres;
 use records::Records;
 use request::Signer;
@@ -34,6 +37,9 @@ const ACCEPT: [&str; 6] = ["p1", "p2", "p4", "p5", "p6", "p17"];
 const DECODE: [&str; 3] = ["p7", "p8", "p9"];
 const END_TO_END: [&str; 6] = ["p10", "p11", "p12", "p13", "p14", "p15"];
 const CANDIDATES: [&str; 1] = ["p16"];
+/// Parts that run only when they are named: each takes minutes.
+const LARGE: [&str; 1] = ["large"];
+const NEIGHBOUR: [&str; 1] = ["neighbour"];
 /// Callbacks at 10/s take so many times the time of the other runs, to be enough of them.
 const PACED: u32 = 3;
 
@@ -50,6 +56,10 @@ struct Arguments {
     /// How long each run is timed
     #[arg(long, default_value_t = 3, value_name = "SECONDS")]
     seconds: u64,
+    #[command(flatten)]
+    large: large::Sizes,
+    #[command(flatten)]
+    neighbour: neighbour::Sizes,
     /// For the bench itself: serve as one of the servers that the service is compared with
     #[arg(hide = true, value_parser = [servers::VERIFY, servers::INSERT])]
     serve_as: Option<String>,
@@ -58,7 +68,12 @@ struct Arguments {
 impl Arguments {
     /// Whether a part is to be run.
     fn wants(&self, part: &[&str]) -> bool {
-        self.only.is_empty() || self.only.iter().any(|goal| part.contains(&goal.to_lowercase().as_str()))
+        self.only.is_empty() || self.names(part)
+    }
+
+    /// Whether a part was named.
+    fn names(&self, part: &[&str]) -> bool {
+        self.only.iter().any(|goal| part.contains(&goal.to_lowercase().as_str()))
     }
 }
 
@@ -80,7 +95,7 @@ fn main() -> ExitCode {
 
 /// False when a run did not pass gate 0.
 fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
-    let known = [&ACCEPT[..], &DECODE, &END_TO_END, &CANDIDATES].concat();
+    let known = [&ACCEPT[..], &DECODE, &END_TO_END, &CANDIDATES, &LARGE, &NEIGHBOUR].concat();
     if let Some(unknown) = arguments.only.iter().find(|goal| !known.contains(&goal.to_lowercase().as_str())) {
         bail!("--only {unknown}: the goals are {}", known.join(", "));
     }
@@ -119,7 +134,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     drop(decode);
     if arguments.wants(&END_TO_END) {
-        let mut end_to_end = EndToEnd::start(&postgres, &program, signer, &mut figures)?;
+        let mut end_to_end = EndToEnd::start(&postgres, &program, signer.clone(), &mut figures)?;
         for round in 1..=arguments.rounds {
             end_to_end.round(round, time * PACED, calm.get(round - 1).copied(), &mut figures)?;
         }
@@ -127,6 +142,15 @@ fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     if let (true, Some(directory)) = (candidates, &directory) {
         candidates::run(&postgres, &program, directory.path(), &mut figures)?;
+    }
+    if arguments.names(&LARGE) {
+        large::run(&postgres, &program, &arguments.large, &mut figures)?;
+    }
+    if arguments.names(&NEIGHBOUR) {
+        let neighbours = Neighbours::start(&postgres, &program, signer, &arguments.neighbour)?;
+        for round in 1..=arguments.rounds {
+            neighbours.round(round, &mut figures)?;
+        }
     }
     println!("\n{figures}");
     Ok(figures.gates_hold())
@@ -142,5 +166,7 @@ mod tests {
         assert!(arguments.wants(&ACCEPT) && arguments.wants(&END_TO_END));
         assert!(!arguments.wants(&DECODE) && !arguments.wants(&CANDIDATES));
         assert!(Arguments::parse_from(["bench"]).wants(&DECODE));
+        assert!(!Arguments::parse_from(["bench"]).names(&LARGE));
+        assert!(Arguments::parse_from(["bench", "--only", "large"]).names(&LARGE));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use cegid_indexer::{database::Database, settings::Settings};
 use private_postgres::{Options, Server};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::runtime::Runtime;
@@ -21,6 +22,12 @@ pub const ROWS: &str = "rows";
 pub const END_TO_END: &str = "end_to_end";
 /// The reading of candidates.
 pub const CANDIDATES: &str = "candidates";
+/// The small load.
+pub const SMALL: &str = "small";
+/// The large load.
+pub const LARGE: &str = "large";
+/// A small tenant beside a large one.
+pub const NEIGHBOUR: &str = "neighbour";
 
 /// The server, and a connection to each database for counting.
 pub struct Postgres {
@@ -34,7 +41,7 @@ impl Postgres {
         let server = Server::start_blocking(Options {
             tcp_port: Some(0),
             durable: true,
-            databases: [ACCEPT, ROWS, END_TO_END, CANDIDATES].map(str::to_owned).into(),
+            databases: [ACCEPT, ROWS, END_TO_END, CANDIDATES, SMALL, LARGE, NEIGHBOUR].map(str::to_owned).into(),
             settings: SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             ..Options::from_env()
         })?;
@@ -57,6 +64,14 @@ impl Postgres {
     /// The address of a database.
     pub fn url(&self, database: &str) -> anyhow::Result<String> {
         self.server.tcp_url(database).context("the private PostgreSQL has no port")
+    }
+
+    /// A database as the service's own code uses it.
+    pub fn database(&self, database: &str) -> anyhow::Result<Database> {
+        let settings = Settings::load(None, [("CEGID_INDEXER__DATABASE__URL".to_owned(), self.url(database)?)])
+            .map_err(|problems| anyhow::anyhow!("reading the settings: {problems:?}"))?;
+        // Its pool wants to be made on a runtime.
+        Ok(self.runtime.block_on(async { Database::new(&settings.database, settings.worker.lease) })?)
     }
 
     /// The main process.

@@ -28,8 +28,8 @@ pub struct Setup {
     pub database: String,
     /// Base URL of the tenant's Cegid.
     pub cegid: String,
-    /// Further settings, such as `("TENANTS__BENCH__LOAD_PAUSE", "0s")`.
-    pub further: Vec<(&'static str, &'static str)>,
+    /// Further settings, such as `("TENANTS__BENCH__LOAD_PAUSE", "0s".into())`.
+    pub further: Vec<(&'static str, String)>,
 }
 
 /// A server that runs until it is dropped.
@@ -53,7 +53,7 @@ pub fn environment(setup: &Setup, address: SocketAddr, operators: SocketAddr) ->
         (format!("TENANTS__{tenant}__CLIENT_ID"), CLIENT_ID.to_owned()),
         (format!("TENANTS__{tenant}__CLIENT_SECRET"), SECRET.to_owned()),
     ];
-    let further = setup.further.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let further = setup.further.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
     named.into_iter().chain(further).map(|(key, value)| (format!("CEGID_INDEXER__{key}"), value)).collect()
 }
 
@@ -110,6 +110,13 @@ impl Service {
         self.child.id()
     }
 
+    /// Ends it as a power cut would: it is asked nothing and gives nothing up.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().context("killing the service")?;
+        self.child.wait().context("waiting for the end of the service")?;
+        Ok(())
+    }
+
     /// The last lines of its log.
     pub fn log_end(&self) -> String {
         let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
@@ -120,6 +127,10 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            // Another process may have its number by now.
+            return;
+        }
         // A service that is asked gives up its lease, so that the next one works at once.
         let _asked = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
         let began = Instant::now();
