@@ -37,6 +37,7 @@ const TOLD: Duration = Duration::from_secs(15);
 
 /// How large the loads are.
 #[derive(clap::Args)]
+#[group(id = "large")]
 pub struct Sizes {
     /// large: vacancies that are loaded
     #[arg(long, default_value_t = 100_000)]

@@ -54,6 +54,7 @@ const WAITING: &str = "select count(*) from subject where tenant = 'big' and wai
 
 /// How much is measured.
 #[derive(clap::Args)]
+#[group(id = "neighbour")]
 pub struct Sizes {
     /// neighbour: unsettled subjects of the large tenant
     #[arg(long, default_value_t = 100_000)]
