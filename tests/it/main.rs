@@ -20,5 +20,6 @@ mod referentials;
 mod refusals;
 mod removals;
 mod search;
+mod walks;
 mod worst;
 mod tenants;

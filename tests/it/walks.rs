@@ -1,0 +1,122 @@
+//! Walking a list that moves, is cut, or holds what cannot be read or served.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use cegid_indexer::sweeps::Use;
+use cegid_simulator::{Change, Endpoint, Fault, FaultKind, Spoil};
+
+use crate::{
+    convergence::{live_candidates, live_vacancies},
+    harness::{Plan, World},
+};
+
+#[tokio::test]
+async fn a_list_that_moves_while_it_is_walked_loses_nobody() {
+    let world = World::start(Plan::sized(0, 300).with("EXPORT__PAGE_SIZE", "20").stopped()).await;
+    let mut world = world;
+    let candidates = live_candidates(&world);
+    // Four leave the list, behind the reader's back, while it is walked; a fifth comes.
+    for (page, key) in (2..).zip(&candidates[..4]) {
+        world.simulator.after_page(page, Change::DeleteCandidate { key: key.clone() });
+    }
+    world.simulator.after_page(4, Change::CreateCandidate);
+    world.start_service().await;
+    world.settle().await;
+    world.sweep_all().await;
+    world.assert_equal_to_truth().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_walk_halves_its_pages_while_answers_are_cut_and_passes_a_record_that_cannot_be_served() {
+    let world = World::start(Plan::sized(60, 0)).await;
+    world.settle().await;
+    for key in live_vacancies(&world) {
+        world.simulator.edit_silently(&key).unwrap();
+    }
+    // Less than two records fit into what arrives.
+    world.simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Truncate { bytes: 3000 }).times(30));
+    let before = world.last_request();
+    world.sweep(&[Use::Incremental]).await;
+    let limits: BTreeSet<String> = world
+        .simulator
+        .requests()
+        .into_iter()
+        .filter(|request| request.number > before && request.query.contains("updateDate"))
+        .filter_map(|request| Some(request.query.split("limit=").nth(1)?.split('&').next()?.to_owned()))
+        .collect();
+    assert!(limits.contains("100") && limits.contains("12") && limits.contains("1"), "{limits:?}");
+    world.settle().await;
+    world.assert_equal_to_truth().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_a_sweep_cannot_read_is_counted_and_its_page_goes_on() {
+    let world = World::start(Plan::sized(30, 0)).await;
+    world.settle().await;
+    let keys = live_vacancies(&world);
+    for key in &keys {
+        world.simulator.edit_silently(key).unwrap();
+    }
+    world.simulator.spoil(&keys[3], Some(Spoil::BrokenJson));
+    world.sweep(&[Use::Incremental]).await;
+    assert_eq!(world.differences().await.len(), 1);
+    let broken = "select max(broken) from sweep where use = 'incremental' and kind = 'vacancy'";
+    let broken: i64 = sqlx::query_scalar(broken).fetch_one(world.database.pool()).await.unwrap();
+    assert_eq!(broken, 1);
+    world.simulator.spoil(&keys[3], None);
+    world.sweep(&[Use::Incremental]).await;
+    world.settle().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_served_are_passed_over_one_by_one_and_only_these() {
+    let world = World::start(Plan::sized(0, 60)).await;
+    world.settle().await;
+    let candidates = live_candidates(&world);
+    for key in &candidates {
+        world.simulator.edit_silently(key).unwrap();
+    }
+    // Two beside each other, and the last of the list.
+    let bad = [&candidates[20], &candidates[21], candidates.last().unwrap()];
+    for key in bad {
+        world.simulator.spoil(key, Some(Spoil::Unservable));
+    }
+    world.sweep(&[Use::Incremental]).await;
+    assert_eq!(world.differences().await.len(), 3);
+    let broken = "select broken from sweep where use = 'incremental' and kind = 'candidate' and asked";
+    let broken: i64 = sqlx::query_scalar(broken).fetch_one(world.database.pool()).await.unwrap();
+    assert_eq!(broken, 3);
+    for key in bad {
+        world.simulator.spoil(key, None);
+    }
+    world.sweep(&[Use::Incremental]).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_outage_of_hours_makes_a_walk_pass_over_nobody() {
+    let world = World::start(Plan::sized(0, 30).with("TENANTS__ACME__LOAD_WINDOWS", "1").stopped()).await;
+    let mut world = world;
+    let down = FaultKind::Status { code: 503, retry_after: None };
+    world.simulator.add_fault(Fault::new(Endpoint::Candidates, down));
+    world.start_service().await;
+    let before = world.last_request();
+    let alone = |request: &cegid_simulator::RequestRow| {
+        request.number > before && request.query.contains("limit=1&") && request.status == 503
+    };
+    while world.simulator.count_requests(alone) < 8 {
+        world.pass(Duration::from_secs(600)).await;
+    }
+    world.simulator.clear_faults();
+    world.settle().await;
+    world.assert_equal_to_truth().await;
+    let broken: i64 = sqlx::query_scalar("select sum(broken)::bigint from sweep where kind = 'candidate'")
+        .fetch_one(world.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(broken, 0);
+    world.end().await;
+}
