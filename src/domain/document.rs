@@ -40,6 +40,7 @@ pub struct Document {
     pub(super) email: Option<String>,
     pub(super) coded: Vec<CodedField>,
     pub(super) raw: String,
+    content: [u8; 32],
     words: [String; 3],
 }
 
@@ -83,6 +84,7 @@ impl Document {
             email: None,
             coded: Vec::new(),
             raw: String::new(),
+            content: [0; 32],
             words: Default::default(),
         }
     }
@@ -146,7 +148,12 @@ impl Document {
 
     /// SHA-256 of what is kept as raw: tells whether a read shows anything new.
     pub fn content(&self) -> [u8; 32] {
-        Sha256::digest(self.raw.as_bytes()).into()
+        self.content
+    }
+
+    /// Takes the hash of what is kept as raw, once all of it is there.
+    pub(super) fn seal(&mut self) {
+        self.content = Sha256::digest(self.raw.as_bytes()).into();
     }
 
     /// How its words are stemmed.

@@ -47,7 +47,10 @@ pub fn read_record(kind: Kind, json: &[u8], live: &[String]) -> Result<Record, R
             Kind::Vacancy => vacancy::read(text, live),
             Kind::Candidate => candidate::read(text),
         });
-        document.map(|document| Record { subject: Subject::new(kind, document.key().to_owned()), document, mistyped })
+        document.map(|mut document| {
+            document.seal();
+            Record { subject: Subject::new(kind, document.key().to_owned()), document, mistyped }
+        })
     };
     match read(text) {
         // Half a surrogate pair is grammatical JSON and no text: it is replaced, and the record kept.
