@@ -73,20 +73,22 @@ impl fmt::Display for Ledger {
 
 /// Reads the ledger of a tenant, of deliveries since then.
 ///
+/// The joins are full ones because these are hashed whatever the planner believes: it takes a table that was not yet
+/// analysed for a nearly empty one, and would compare every pair of rows.
+///
 /// # Errors
 /// When the database cannot be read.
 pub async fn read(database: &Database, tenant: &TenantId, since: DateTime<Utc>) -> sqlx::Result<Ledger> {
     sqlx::query_as!(
         Ledger,
         r#"with deliveries as (
-             select count(*) as received,
+             select count(d.id) as received,
                count(*) filter (where d.ignored is not null) as ignored,
                count(*) filter (where d.ignored is null and d.id > s.settled and s.dead_at is not null) as dead,
                count(*) filter (where d.ignored is null and d.id > s.settled and s.dead_at is null) as waiting,
                count(*) filter (where d.ignored is null and d.id <= s.settled) as settled
-             from delivery d
-             left join subject s on s.tenant = d.tenant and s.kind = d.kind and s.key = d.key
-             where d.tenant = $1 and d.received_at >= $2
+             from (select * from delivery where tenant = $1 and received_at >= $2) d
+             full join (select * from subject where tenant = $1) s on s.kind = d.kind and s.key = d.key
            ), held as (
              select coalesce(s.key, d.key) as key, coalesce(s.kind, d.kind) as kind, s.settled, d.read_number
              from (select * from subject where tenant = $1 and state in ('live', 'hidden')) s
@@ -100,8 +102,8 @@ pub async fn read(database: &Database, tenant: &TenantId, since: DateTime<Utc>) 
              (select count(*) from report_item where tenant = $1 and reported >= noted) as "reported!",
              (select count(*) from report_item where tenant = $1 and reported < noted and dead_at is null) as "reports_waiting!",
              (select count(*) from report_item where tenant = $1 and dead_at is not null) as "reports_dead!",
-             (select count(*) from held left join report_item r on r.tenant = $1 and r.kind = held.kind and r.key = held.key
-              where held.read_number is not null and (r.noted is null or r.noted < held.read_number)) as "reports_missing!"
+             (select count(*) filter (where held.read_number is not null and (r.noted is null or r.noted < held.read_number))
+              from held full join (select * from report_item where tenant = $1) r on r.kind = held.kind and r.key = held.key) as "reports_missing!"
            from deliveries"#,
         tenant.as_str(),
         since
