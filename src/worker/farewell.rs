@@ -110,7 +110,7 @@ impl Farewell {
 
 /// Whether Cegid has let go of the hook, or does not know it.
 async fn unregister(client: &Client, pace: &Pace, id: &str) -> bool {
-    pace.ready(Stage::Webhooks).await;
+    let _leave = pace.ready(Stage::Webhooks).await;
     match client.delete_hook(id).await {
         Ok(_) => pace.succeeded(Stage::Webhooks),
         Err(error) => {

@@ -53,7 +53,7 @@ use crate::{
 };
 pub use farewell::Farewell;
 use orders::Orders;
-use pace::{Lane, Pace, Place};
+use pace::{Lane, Leave, Pace, Place};
 
 /// Before a worker that failed begins again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -173,13 +173,13 @@ impl Context {
         &self.shared.database
     }
 
-    /// Waits until the stage may be called under a certain lease; false when the worker drains.
-    async fn may_call(&self, stage: Stage) -> bool {
-        tokio::select! {
-            () = self.pace.ready(stage) => {}
-            () = self.stop.draining() => return false,
-        }
-        self.certain().await
+    /// Waits until the stage may be called under a certain lease; none when the worker drains.
+    async fn may_call(&self, stage: Stage) -> Option<Leave<'_>> {
+        let leave = tokio::select! {
+            leave = self.pace.ready(stage) => leave,
+            () = self.stop.draining() => return None,
+        };
+        self.certain().await.then_some(leave)
     }
 
     /// Waits for a place among the exports under way; none when the worker drains.

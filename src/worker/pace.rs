@@ -115,6 +115,20 @@ impl Drop for Place<'_> {
     }
 }
 
+/// Leave for one call. Nobody waits for the outcome of one that was not made.
+#[derive(Debug)]
+pub struct Leave<'a> {
+    pace: &'a Pace,
+    lane: Lane,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.pace.state().breaker.forgone(self.lane);
+        self.pace.ended.notify_waiters();
+    }
+}
+
 impl Pace {
     /// Nothing is paused; so many exports may be under way at once.
     pub fn new(tenant: TenantId, clock: Clock, exports: usize) -> Pace {
@@ -186,14 +200,14 @@ impl Pace {
         self.clock.sleep_until(self.rate.turn(self.clock.now())).await;
     }
 
-    /// Waits until the lane may call, which is then expected to follow.
-    pub async fn ready(&self, lane: impl Into<Lane>) {
+    /// Waits until the lane may call. The leave is held until the outcome was told.
+    pub async fn ready(&self, lane: impl Into<Lane>) -> Leave<'_> {
         let lane = lane.into();
         loop {
             self.unpaused(lane).await;
             self.turn().await;
             if !self.ordered(lane) && self.paused(lane, Some(PROBE)).is_none() {
-                return;
+                return Leave { pace: self, lane };
             }
         }
     }

@@ -119,9 +119,7 @@ where
 {
     let mut unexpected = 0;
     loop {
-        if !context.may_call(Stage::Referentials).await {
-            return None;
-        }
+        let _leave = context.may_call(Stage::Referentials).await?;
         let error = match call().await {
             Ok(answer) => {
                 context.pace.succeeded(Stage::Referentials);

@@ -79,9 +79,7 @@ impl Reporter {
         let mut parts = vec![items.as_slice()];
         let (mut taken, mut refusals, mut refused) = (false, 0, Vec::new());
         while let Some(part) = parts.pop() {
-            if !context.may_call(Stage::Reports).await {
-                return;
-            }
+            let Some(_leave) = context.may_call(Stage::Reports).await else { return };
             match context.client.report(self.kind, part).await {
                 Ok(()) => {
                     taken = true;

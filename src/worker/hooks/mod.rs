@@ -88,7 +88,7 @@ async fn say_what_is_withdrawn(context: &Context) -> sqlx::Result<()> {
 async fn converge(context: &Context, registrar: &Registrar) -> sqlx::Result<()> {
     let mut failed = HashSet::new();
     let (mut done, mut refused) = (0, 0);
-    while context.may_call(Stage::Webhooks).await {
+    while let Some(_leave) = context.may_call(Stage::Webhooks).await {
         match registrar.step(&failed, |_| true).await? {
             Progress::Nothing if failed.is_empty() => break,
             Progress::Nothing => {

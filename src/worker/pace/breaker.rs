@@ -111,6 +111,11 @@ impl Breaker {
         }
     }
 
+    /// The lane has made no call after all, or its outcome is known already.
+    pub(super) fn forgone(&mut self, lane: Lane) {
+        self.was_probe(lane);
+    }
+
     /// Whether the outcome of this lane is that of the probe, which is then over.
     fn was_probe(&mut self, lane: Lane) -> bool {
         self.probe.take_if(|probe| probe.lane == lane).is_some()
@@ -251,6 +256,16 @@ mod tests {
         assert_eq!(breaker.blocked(false, at(10)), Some(at(300)), "ended by another lane");
         breaker.ended(REPORTS, at(10));
         assert_eq!(breaker.blocked(false, at(11)), None);
+    }
+
+    #[test]
+    fn a_probe_that_was_not_sent_keeps_nobody_waiting() {
+        let mut breaker = open();
+        breaker.goes(REPORTS, at(300));
+        breaker.forgone(VACANCIES);
+        assert_eq!(breaker.blocked(true, at(0)), Some(at(300)), "of another lane");
+        breaker.forgone(REPORTS);
+        assert_eq!(breaker.blocked(true, at(0)), None);
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn refused_credentials_are_told_and_told_again_when_they_are_accepted() {
     let refused = error(Stage::Token, Class::Credentials, None);
     for stage in [Stage::Vacancies, Stage::Reports, Stage::Webhooks] {
         assert!(!condition.has_changed().unwrap());
-        assert!(pace.ready(stage).now_or_never().is_some());
+        let _leave = pace.ready(stage).now_or_never().unwrap();
         pace.failed(stage, &refused);
         clock.turn(Duration::from_secs(2));
     }
@@ -146,7 +146,7 @@ async fn while_a_tenant_is_away_one_waits_for_the_outcome_of_the_other() {
     }
     let waiting = tokio::spawn({
         let pace = pace.clone();
-        async move { pace.ready(Stage::Reports).await }
+        async move { drop(pace.ready(Stage::Reports).await) }
     });
     tokio::task::yield_now().await;
     drop(place);
@@ -154,6 +154,24 @@ async fn while_a_tenant_is_away_one_waits_for_the_outcome_of_the_other() {
     waiting.await.unwrap();
     assert!(pace.export(Stage::Candidates).now_or_never().is_some());
     assert_eq!(*pace.condition().borrow(), Condition::Well);
+}
+
+#[tokio::test]
+async fn a_stage_that_finds_nothing_to_call_for_keeps_nobody_waiting() {
+    let (pace, clock) = pace();
+    for stage in [Stage::Vacancies, Stage::Candidates, Stage::Reports, Stage::Vacancies, Stage::Candidates] {
+        pace.failed(stage, &transient());
+    }
+    clock.turn(Duration::from_secs(10));
+    let leave = pace.ready(Stage::Webhooks).await;
+    let waiting = tokio::spawn({
+        let pace = pace.clone();
+        async move { drop(pace.ready(Stage::Reports).await) }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    drop(leave);
+    waiting.await.unwrap();
 }
 
 #[tokio::test]
@@ -166,7 +184,7 @@ async fn who_waits_for_a_probe_learns_that_it_failed() {
     let place = pace.export(Stage::Vacancies).await;
     let waiting = tokio::spawn({
         let pace = pace.clone();
-        async move { pace.ready(Stage::Reports).await }
+        async move { drop(pace.ready(Stage::Reports).await) }
     });
     tokio::task::yield_now().await;
     drop(place);
