@@ -84,7 +84,7 @@ impl TokenCache {
         current.token = None;
         let answer = ask(client, scope).await;
         self.asked.fetch_add(1, Ordering::Release);
-        current.failed = answer.as_ref().err().map(|failed| (failed.clone(), now));
+        current.failed = answer.as_ref().err().map(|failed| (failed.clone(), client.clock.now()));
         let (value, lifetime) = answer?;
         let lifetime = Duration::from_secs(lifetime);
         current.number += 1;
