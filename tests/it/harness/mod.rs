@@ -35,7 +35,7 @@ use tokio::{
 };
 
 /// By the machine's clock: what has not come by then is a failure, not slowness.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 /// How far the clock is turned between two looks while a world settles.
