@@ -35,7 +35,7 @@ use crate::{
         reload::{Reloader, Source},
     },
     tenants::States,
-    worker::Shared,
+    worker::{Courtesy, Shared},
 };
 
 /// Connections that wait to be accepted, as far as the machine allows: with the usual 128, a tenant that opens more at
@@ -117,7 +117,8 @@ impl App {
         let intake = Intake::new(&settings, clock.clone(), inbox, refusals.clone(), metrics.clone());
         let (live, states) = (watch::Sender::new(settings.clone()), watch::Sender::default());
         let (replica, state) = (Uuid::now_v7(), states.subscribe());
-        let shared = Shared { database, clock, settings, states: state, arrivals, metrics, replica, http };
+        let courtesy = Arc::new(Courtesy::default());
+        let shared = Shared { database, clock, settings, states: state, arrivals, metrics, replica, courtesy, http };
         let (source, work_on) = (None, None);
         Ok(App { public, operators, shared, writer, intake, refusals, settings: live, states, source, work_on })
     }

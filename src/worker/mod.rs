@@ -8,6 +8,7 @@
 //! the business of [`crate::fleet`].
 
 mod attachments;
+mod courtesy;
 mod farewell;
 pub mod hooks;
 mod linger;
@@ -51,6 +52,7 @@ use crate::{
     tenancy::Lease,
     tenants::States,
 };
+pub use courtesy::Courtesy;
 pub use farewell::Farewell;
 use orders::Orders;
 use pace::{Lane, Leave, Pace, Place};
@@ -75,6 +77,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// This replica.
     pub replica: Uuid,
+    /// Lets tenants be served first that have no queue.
+    pub courtesy: Arc<Courtesy>,
     /// The HTTP client that all tenants share.
     pub http: reqwest::Client,
 }

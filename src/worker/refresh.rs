@@ -6,12 +6,19 @@
 
 mod judge;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use chrono::{DateTime, Utc};
 use tracing::{debug, warn};
 
-use super::{Context, linger::linger, settlement::NotWritten};
+use super::{
+    Context,
+    linger::linger,
+    settlement::{NotWritten, Written},
+};
 use crate::{
     cegid::{CallError, Class, Page, Query, Stage, encoded_length, is_awkward},
     domain::Kind,
@@ -29,23 +36,26 @@ const QUERY_REST: usize = 80;
 
 /// Refreshes subjects of one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
-    let refresher = Refresher { context, kind };
+    let refresher = Refresher { context, kind, behind: AtomicBool::new(false) };
     let most = refresher.context.shared.settings.worker.batch_subjects;
     // Halved while calls fail, so that a subject that provokes the failure is found; doubled while they succeed.
     let mut limit = most;
-    // Whether more was due than one call can ask for.
-    let mut backlog = false;
     while !refresher.context.stop.asked() {
-        if !backlog {
+        let mut prompt = None;
+        refresher.give_way().await;
+        if !refresher.is_behind() {
             refresher.gather().await;
+            prompt = Some(refresher.context.shared.courtesy.prompt(&refresher.context.tenant));
         }
         match refresher.claim(most).await {
             Ok(claimed) if claimed.is_empty() => {
-                backlog = false;
+                refresher.behind.store(false, Ordering::Relaxed);
+                drop(prompt);
                 refresher.wait().await;
             }
             Ok(claimed) => {
-                backlog = claimed.len() == most;
+                refresher.behind.store(claimed.len() == most, Ordering::Relaxed);
+                prompt = prompt.filter(|_| !refresher.is_behind());
                 let batch = refresher.batch(claimed, limit);
                 let size = batch.len();
                 limit = match refresher.refresh(batch).await {
@@ -53,6 +63,7 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
                     Round::Failed => (size / 2).max(1),
                     Round::Paused => limit,
                 };
+                drop(prompt);
             }
             Err(error) => refresher.context.after_failure("claiming subjects", &error).await,
         }
@@ -62,6 +73,8 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
 struct Refresher {
     context: Arc<Context>,
     kind: Kind,
+    /// Whether more was due than one call can ask for.
+    behind: AtomicBool,
 }
 
 /// How a batch went.
@@ -91,6 +104,16 @@ impl Refresher {
         match self.kind {
             Kind::Vacancy => Stage::Vacancies,
             Kind::Candidate => Stage::Candidates,
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
+    }
+
+    async fn give_way(&self) {
+        if self.is_behind() {
+            self.context.shared.courtesy.give_way(&self.context.tenant).await;
         }
     }
 
@@ -307,7 +330,12 @@ impl Refresher {
         let context = &self.context;
         let (settlement, waited) = (judgement.settlement, judgement.waited);
         let (part, read) = (judgement.part, settlement.read);
-        let written = settlement.write(context.database(), &context.lease, context.now()).await?;
+        let mut written = Written::default();
+        let piece = if self.is_behind() { context.shared.courtesy.piece(&context.tenant) } else { usize::MAX };
+        for piece in settlement.pieces(piece) {
+            self.give_way().await;
+            written.add(piece.write(context.database(), &context.lease, context.now()).await?);
+        }
         context.wrote();
         self.count(&written, &waited);
         if written.noted > 0 {
@@ -326,7 +354,7 @@ impl Refresher {
         Ok(())
     }
 
-    fn count(&self, written: &super::settlement::Written, waited: &[f64]) {
+    fn count(&self, written: &Written, waited: &[f64]) {
         if written.held > 0 {
             warn!(
                 tenant = %self.context.tenant, kind = %self.kind, held = written.held,

@@ -40,10 +40,18 @@ enum Outcome {
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     let reporter = Reporter { context, kind };
     let context = &reporter.context;
+    let courtesy = &context.shared.courtesy;
     while !context.stop.asked() {
         match outbox::due(context.database(), &context.tenant, kind, context.now(), ITEMS).await {
             Ok(items) if items.is_empty() => reporter.wait().await,
-            Ok(items) => reporter.send(&items).await,
+            Ok(items) if items.len() < ITEMS => {
+                let _prompt = courtesy.prompt(&context.tenant);
+                reporter.send(&items).await;
+            }
+            Ok(items) => {
+                courtesy.give_way(&context.tenant).await;
+                reporter.send(&items).await;
+            }
             Err(error) => context.after_failure("reading what is to be reported", &error).await,
         }
     }

@@ -87,7 +87,8 @@ pub struct Written {
 }
 
 impl Written {
-    fn add(&mut self, part: &Written) {
+    /// And this.
+    pub fn add(&mut self, part: Written) {
         self.indexed += part.indexed;
         self.same += part.same;
         self.noted += part.noted;
@@ -95,6 +96,7 @@ impl Written {
         self.held += part.held;
         self.buried += part.buried;
         self.superseded += part.superseded;
+        self.unstorable.extend(part.unstorable);
     }
 }
 
@@ -125,6 +127,22 @@ impl Settlement {
         }
     }
 
+    /// The same in several, with so many documents each. Everything else is in the last one.
+    pub fn pieces(mut self, most: usize) -> Vec<Settlement> {
+        let mut pieces = Vec::new();
+        while self.indexed.len() > most {
+            let first = self.indexed.drain(..most).collect();
+            pieces.push(self.part(first));
+        }
+        pieces.push(self);
+        pieces
+    }
+
+    /// Of the same read, with these documents alone.
+    fn part(&self, indexed: Vec<Indexed>) -> Settlement {
+        Settlement { gaps: self.gaps, indexed, ..Settlement::new(self.kind, self.read, self.guard) }
+    }
+
     /// Writes it all, or nothing. Only where the database refuses a document's data is it written in parts, until that
     /// document stands alone and is left out.
     ///
@@ -135,17 +153,15 @@ impl Settlement {
         let mut parts = vec![self];
         while let Some(mut part) = parts.pop() {
             match part.write_whole(database, lease, now).await {
-                Ok(written) => total.add(&written),
+                Ok(written) => total.add(written),
                 Err(NotWritten::Database(error)) if failure(&error) == Failure::Data && !part.indexed.is_empty() => {
                     if part.indexed.len() == 1 {
                         total.unstorable.extend(part.indexed.drain(..).map(|one| {
                             (one.document.key().to_owned(), format!("the database refuses its data: {}", code(&error)))
                         }));
                     } else {
-                        let mut half = Settlement::new(part.kind, part.read, part.guard);
-                        half.gaps = part.gaps;
-                        half.indexed = part.indexed.split_off(part.indexed.len() / 2);
-                        parts.push(half);
+                        let half = part.indexed.split_off(part.indexed.len() / 2);
+                        parts.push(part.part(half));
                     }
                     parts.push(part);
                 }

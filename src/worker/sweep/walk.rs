@@ -95,6 +95,7 @@ impl Sweeper {
             }
             // Noted before the next page is there: it may be long in coming.
             let settle = async {
+                self.context.shared.courtesy.give_way(&self.context.tenant).await;
                 let written = self.settle(current).await?;
                 progress.changed = (written.indexed + written.removed) as i64;
                 let context = &self.context;
