@@ -1,4 +1,4 @@
-//! Text as it is searched: one form for documents and queries alike, made here so that the database needs no
+//! Text as it is searched: one form for documents and for the words of queries, made here so that the database needs no
 //! extension.
 //!
 //! What comes out is words of letters and digits with one space between them, in lower case and without accents.
@@ -29,20 +29,11 @@ pub fn fold_into(text: &str, out: &mut String) {
 
 /// Appends `text` for search until `out` holds `enough` bytes or somewhat more: folding can make eleven of one.
 pub(super) fn fold_up_to(text: &str, out: &mut String, enough: usize) {
-    Folding { out, query: false, enough }.fold(text);
-}
-
-/// A query for search: folded, but with its double quotes, and the minus at the start of a word or a phrase, which
-/// `websearch_to_tsquery` understands.
-pub fn fold_query(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    Folding { out: &mut out, query: true, enough: usize::MAX }.fold(text);
-    out
+    Folding { out, enough }.fold(text);
 }
 
 struct Folding<'a> {
     out: &'a mut String,
-    query: bool,
     /// Bytes of `out` after which nothing more is read.
     enough: usize,
 }
@@ -61,16 +52,10 @@ impl Folding<'_> {
                 at += text[at..].chars().next().map_or(1, char::len_utf8);
                 continue;
             }
-            match bytes[at] {
-                b'.' if is_net(&text[at + 1..]) => {
-                    self.push_word("dotnet");
-                    at += 4;
-                    continue;
-                }
-                b'"' if self.query => self.push_word("\""),
-                // A minus that excludes stands at the start of a word, not inside one.
-                b'-' if self.query && starts_word(bytes, at) => self.push_word("-"),
-                _ => {}
+            if bytes[at] == b'.' && is_net(&text[at + 1..]) {
+                self.push_word("dotnet");
+                at += 4;
+                continue;
             }
             at += 1;
         }
@@ -117,11 +102,10 @@ impl Folding<'_> {
         self.out.push_str(word);
     }
 
-    /// One space after whatever stands before, but none after a minus or between nothing.
+    /// One space after whatever stands before.
     fn space(&mut self) {
-        match self.out.as_bytes().last() {
-            None | Some(b' ' | b'-') => {}
-            Some(_) => self.out.push(' '),
+        if self.out.as_bytes().last().is_some_and(|last| *last != b' ') {
+            self.out.push(' ');
         }
     }
 }
@@ -160,12 +144,6 @@ fn is_word(char: char) -> bool {
 fn is_net(rest: &str) -> bool {
     rest.as_bytes().get(..3).is_some_and(|net| net.eq_ignore_ascii_case(b"net"))
         && !rest[3..].chars().next().is_some_and(is_word)
-}
-
-fn starts_word(bytes: &[u8], at: usize) -> bool {
-    let after_space = bytes[..at].iter().rev().find(|b| **b != b'-').is_none_or(u8::is_ascii_whitespace);
-    after_space
-        && bytes.get(at + 1).is_some_and(|b| b.is_ascii_alphanumeric() || !b.is_ascii() || matches!(b, b'"' | b'.'))
 }
 
 /// Appends one character in lower case, without marks, and with its ligatures and its other letters taken apart.
@@ -291,14 +269,6 @@ mod tests {
     }
 
     #[test]
-    fn queries_keep_their_operators() {
-        assert_eq!(fold_query(r#""chef de projet" -Qualité C++"#), r#"" chef de projet " -qualite cplusplus"#);
-        assert_eq!(fold_query("a-b - -.NET --x é-É"), "a b -dotnet -x e e");
-        assert_eq!(fold_query(r#"-"a b""#), r#"-" a b ""#);
-        assert_eq!(fold("\"a\" -b"), "a b");
-    }
-
-    #[test]
     fn folding_appends() {
         let mut out = String::from("x");
         fold_into("É", &mut out);
@@ -329,8 +299,6 @@ mod tests {
             prop_assert!(!folded.starts_with(' ') && !folded.contains("  ") && !folded.contains('\0'));
             prop_assert!(folded.chars().all(|c| c == ' ' || is_word(c)), "{folded:?}");
             prop_assert_eq!(fold(&folded), folded);
-            let query = fold_query(&text);
-            prop_assert!(!query.contains('\0'));
         }
     }
 }
