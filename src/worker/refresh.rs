@@ -15,7 +15,7 @@ use super::{Context, linger::linger, settlement::NotWritten};
 use crate::{
     cegid::{CallError, Class, Page, Query, Stage, encoded_length, is_awkward},
     domain::Kind,
-    erasure,
+    erasure, kill,
     metrics::{OfKind, Outcome},
     subjects::{self, Claimed},
 };
@@ -45,6 +45,7 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
                 refresher.wait().await;
             }
             Ok(claimed) => {
+                kill::point("claimed");
                 backlog = claimed.len() == most;
                 let batch = refresher.batch(claimed, limit);
                 let size = batch.len();
@@ -222,9 +223,11 @@ impl Refresher {
                 return Part::Failed;
             }
         };
+        kill::point("number-drawn");
         let began = context.now();
         let answer = context.client.export(&Query::keys(self.kind, &keys)).await;
         drop(place);
+        kill::point("answer-read");
         let page = match answer {
             Ok(page) => page,
             // A bar or a colon makes a query that Cegid refuses: nothing is known of the subject, as when a comma makes

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     cegid::{Class, Page, Query},
     domain::Kind,
+    kill,
     metrics::Outcome,
     subjects::{self, Postponed, State, Why},
     sweeps::{self, Progress, Sweep, Use},
@@ -96,6 +97,7 @@ impl Sweeper {
             // Noted before the next page is there: it may be long in coming.
             let settle = async {
                 let written = self.settle(current).await?;
+                kill::point("page-settled");
                 progress.changed = (written.indexed + written.removed) as i64;
                 let context = &self.context;
                 sweeps::advance(context.database(), &context.tenant, self.kind, sweep, context.now(), &progress)
