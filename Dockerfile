@@ -9,11 +9,13 @@ ENV CARGO_TARGET_DIR=/build/target CARGO_TERM_COLOR=never
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
+COPY chaos/Cargo.toml chaos/
+COPY fault-proxy/Cargo.toml fault-proxy/
 COPY private-postgres/Cargo.toml private-postgres/
 COPY simulator/Cargo.toml simulator/
 # Empty crates in the place of ours: with them the dependencies are built in a layer that only a change of a manifest or
 # of the lock file makes anew. A workspace wants all its members, also those that no image holds.
-RUN for member in . bench private-postgres simulator; do \
+RUN for member in . bench chaos fault-proxy private-postgres simulator; do \
       mkdir -p $member/src && touch $member/src/lib.rs && echo 'fn main() {}' > $member/src/main.rs; \
     done
 

@@ -14,6 +14,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use crate::{
     database::Database,
     domain::{Kind, Subject, TenantId},
+    kill,
 };
 
 /// A delivery may have been received so long before the one that raised its subject: each replica commits its own.
@@ -94,6 +95,7 @@ pub async fn erase(
     .rows_affected();
     bury(&mut tx, tenant, subject, &hash, now).await?;
     tx.commit().await?;
+    kill::point("erased");
     // What was received is long, and has no index by key: read through once the lease is free again.
     let mut tx = database.begin().await?;
     sqlx::query!("set local statement_timeout = 0").execute(&mut *tx).await?;

@@ -53,6 +53,8 @@ pub mod domain;
 pub mod app;
 pub mod clock;
 pub mod database;
+#[doc(hidden)]
+pub mod kill;
 pub mod lifecycle;
 pub mod metrics;
 pub mod ops;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection};
 
-use crate::{database::Database, tenancy::Lease};
+use crate::{database::Database, kill, tenancy::Lease};
 
 /// One statement reads a table of every tenant's deliveries from its beginning to its end.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -47,6 +47,7 @@ pub async fn purge(database: &Database, lease: &Lease) -> sqlx::Result<Option<u6
         // The name is one of the above.
         let deleted = sqlx::query(AssertSqlSafe(statement)).bind(lease.tenant().as_str()).execute(&mut connection);
         rows += deleted.await?.rows_affected();
+        kill::point("purging");
     }
     connection.close().await?;
     Ok(Some(rows))

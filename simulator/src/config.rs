@@ -28,6 +28,9 @@ pub struct Config {
     pub callback_concurrency: usize,
     /// How long an answer to a callback is waited for.
     pub callback_timeout: Duration,
+    /// Whether connections for callbacks are used again. What real tenants do is
+    /// not known.
+    pub callback_keep_alive: bool,
     /// How often a callback that was not answered 2xx is sent again, one burst
     /// later each time. What real tenants do is not known, hence 0.
     pub callback_retries: u32,
@@ -73,6 +76,7 @@ impl Default for Config {
             burst_every: Some(Duration::from_secs(1)),
             callback_concurrency: 8,
             callback_timeout: Duration::from_secs(10),
+            callback_keep_alive: true,
             callback_retries: 0,
             content_md5: true,
             callback_content_type: "application/json".to_owned(),

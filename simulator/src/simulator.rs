@@ -121,7 +121,7 @@ impl Simulator {
             journal: Journal::new(config.keep_log),
             outgoing: Outgoing::new(config.keep_log),
             signing_secret: Mutex::new(config.client_secret.clone()),
-            client: delivery::client(config.callback_timeout)?,
+            client: delivery::client(&config)?,
             whims: Mutex::new(0),
             activity: tokio::sync::watch::Sender::new(0),
             address,

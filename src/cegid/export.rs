@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     domain::{Kind, Record, read_record},
+    kill,
     metrics::{Listed, OfKind},
 };
 
@@ -221,6 +222,7 @@ impl Decoder {
                 Ok((record, outcomes)) => (Ok(record), outcomes),
                 Err(broken) => (Err(broken), Vec::new()),
             };
+            kill::point("record-decoded");
             let files = result.as_ref().ok().and_then(|record| record.document.attachments.as_deref());
             let kept: u64 = files.unwrap_or_default().iter().map(|file| file.content.len() as u64).sum();
             if decoded.results.len() >= room.always && decoded.kept + kept > room.bytes {

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::{Call, CallError, Class, Client, Stage};
-use crate::settings::Secret;
+use crate::{kill, settings::Secret};
 
 /// A token is not used this close to its end: the call takes time too.
 const LEEWAY: Duration = Duration::from_secs(30);
@@ -83,6 +83,7 @@ impl TokenCache {
         }
         current.token = None;
         let answer = ask(client, scope).await;
+        kill::point("token-given");
         self.asked.fetch_add(1, Ordering::Release);
         current.failed = answer.as_ref().err().map(|failed| (failed.clone(), client.clock.now()));
         let (value, lifetime) = answer?;

@@ -28,6 +28,7 @@ use crate::{
     arrivals::Arrivals,
     database::{Database, Failure, failure},
     intake::VerifiedCallback,
+    kill,
     lifecycle::Stop,
     metrics::Metrics,
 };
@@ -127,7 +128,9 @@ impl Writer {
             self.metrics.commits.observe(rows as f64);
             for (waiting, stored) in batch.drain(..).zip(stored) {
                 if stored.is_ok() {
+                    kill::point("committed");
                     self.hand_over(&waiting.callback);
+                    kill::point("handed-over");
                 }
                 // The sender may have gone, or its time be up: what is committed stays so.
                 let _gone = waiting.answer.send(stored);

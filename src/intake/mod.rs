@@ -38,6 +38,7 @@ use crate::{
     clock::Clock,
     domain::TenantId,
     inbox::{Inbox, NotStored},
+    kill,
     metrics::{Metrics, Received},
     refusals::{Refusals, Refused},
     settings::{Secret, Settings, Tenant, UnsignedPings},
@@ -186,6 +187,7 @@ impl Intake {
     async fn record(&self, callback: VerifiedCallback, refused: Refused) -> Response {
         let labels: Vec<(TenantId, &'static str)> =
             callback.events().iter().map(|event| (callback.tenant().clone(), event.metric_label())).collect();
+        kill::point("request-read");
         let stored = self.inbox.record(callback).await;
         let outcome = if stored.is_ok() { "stored" } else { "not_stored" };
         for (tenant, event) in labels {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cegid::{CallError, Class, Page, Query, Stage, encoded_length, is_awkward},
     domain::Kind,
-    erasure,
+    erasure, kill,
     metrics::{OfKind, Outcome},
     subjects::{self, Claimed},
 };
@@ -54,6 +54,7 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
                 refresher.wait().await;
             }
             Ok(claimed) => {
+                kill::point("claimed");
                 refresher.behind.store(claimed.len() == most, Ordering::Relaxed);
                 prompt = prompt.filter(|_| !refresher.is_behind());
                 let batch = refresher.batch(claimed, limit);
@@ -245,9 +246,11 @@ impl Refresher {
                 return Part::Failed;
             }
         };
+        kill::point("number-drawn");
         let began = context.now();
         let answer = context.client.export(&Query::keys(self.kind, &keys)).await;
         drop(place);
+        kill::point("answer-read");
         let page = match answer {
             Ok(page) => page,
             // A bar or a colon makes a query that Cegid refuses: nothing is known of the subject, as when a comma makes

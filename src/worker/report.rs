@@ -12,7 +12,7 @@ use super::Context;
 use crate::{
     cegid::{CallError, Class, Stage},
     domain::Kind,
-    metrics,
+    kill, metrics,
     outbox::{self, Item},
     tenancy::fence,
 };
@@ -86,10 +86,12 @@ impl Reporter {
         let items: Vec<&Item> = items.iter().collect();
         let mut parts = vec![items.as_slice()];
         let (mut taken, mut refusals, mut refused) = (false, 0, Vec::new());
+        kill::point("report-read");
         while let Some(part) = parts.pop() {
             let Some(_leave) = context.may_call(Stage::Reports).await else { return };
             match context.client.report(self.kind, part).await {
                 Ok(()) => {
+                    kill::point("report-posted");
                     taken = true;
                     context.pace.succeeded(Stage::Reports);
                     self.count("reported", part.len());
@@ -156,6 +158,7 @@ impl Reporter {
             }
         }
         tx.commit().await?;
+        kill::point("report-noted");
         context.wrote();
         Ok(())
     }

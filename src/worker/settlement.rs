@@ -17,6 +17,7 @@ use crate::{
     domain::{Document, Kind},
     erasure,
     index::{attachments, documents},
+    kill,
     outbox::{self, Noted},
     subjects::{self, Postponed, Settled, State, Why},
     tenancy::{Lease, fence},
@@ -267,7 +268,9 @@ impl Settlement {
         let buried = subjects::postpone(&mut tx, tenant, kind, read, now, &postponed).await?;
         let failed: Vec<Noted> = self.failed.iter().filter(|noted| buried.contains(&noted.key)).cloned().collect();
         outbox::note(&mut tx, tenant, kind, read, now, &failed).await?;
+        kill::point("settling");
         tx.commit().await?;
+        kill::point("settled");
         written.indexed = new.len();
         written.same = same.len();
         written.noted = noted.len() + failed.len();

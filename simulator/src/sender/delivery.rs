@@ -11,16 +11,19 @@ use url::Url;
 
 use super::signature::{Signed, content_md5};
 use super::{Outcome, RawCallback, Sent, Waiting};
+use crate::config::Config;
 use crate::data::random::Random;
 use crate::simulator::Inner;
 
 /// The client that callbacks are sent with: no proxy, no redirects.
-pub(crate) fn client(timeout: Duration) -> anyhow::Result<Client> {
+pub(crate) fn client(config: &Config) -> anyhow::Result<Client> {
     use anyhow::Context as _;
+    let kept = if config.callback_keep_alive { usize::MAX } else { 0 };
     Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(timeout)
+        .timeout(config.callback_timeout)
+        .pool_max_idle_per_host(kept)
         .user_agent("cegid-simulator")
         .build()
         .context("building the client that sends callbacks")

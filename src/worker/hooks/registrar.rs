@@ -12,6 +12,7 @@ use crate::{
     database::Database,
     domain::TenantId,
     hooks::{self, Hook, Registration, Step, Wanted, Wish},
+    kill,
     lifecycle::Stop,
 };
 
@@ -138,7 +139,9 @@ impl Registrar {
     async fn register(&self, asked: &Registration) -> sqlx::Result<Result<(), CallError>> {
         let (tenant, event) = (&self.tenant, &asked.event);
         let row = hooks::intend(&self.database, tenant, asked, self.clock.now()).await?;
+        kill::point("hook-intended");
         let answer = bounded(self.client.register_hook(event, &asked.callback_url, &asked.ping_url)).await;
+        kill::point("hook-answered");
         match &answer {
             Ok(hook_id) => {
                 self.written(Answer::Registered(row, asked, hook_id)).await?;
@@ -159,8 +162,10 @@ impl Registrar {
     async fn unregister(&self, hook: &Hook) -> sqlx::Result<Result<(), CallError>> {
         let (tenant, event) = (&self.tenant, &hook.event);
         hooks::leave(&self.database, hook.id, self.clock.now()).await?;
+        kill::point("hook-left");
         let hook_id = hook.hook_id.as_deref().unwrap_or_default();
         let answer = bounded(self.client.delete_hook(hook_id)).await;
+        kill::point("hook-deleted");
         match &answer {
             Ok(was_there) => {
                 self.written(Answer::Gone(hook.id)).await?;

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     cegid::{Class, Page, Query},
     domain::Kind,
+    kill,
     metrics::Outcome,
     subjects::{self, Postponed, State, Why},
     sweeps::{self, Progress, Sweep, Use},
@@ -97,6 +98,7 @@ impl Sweeper {
             let settle = async {
                 self.context.shared.courtesy.give_way(&self.context.tenant).await;
                 let written = self.settle(current).await?;
+                kill::point("page-settled");
                 progress.changed = (written.indexed + written.removed) as i64;
                 let context = &self.context;
                 sweeps::advance(context.database(), &context.tenant, self.kind, sweep, context.now(), &progress)

@@ -1,0 +1,150 @@
+//! What can happen.
+
+mod cegid;
+mod links;
+mod postgres;
+mod processes;
+
+use crate::storm::Storm;
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    /// SIGKILL of a replica at a random instant.
+    Kill,
+    /// A replica that dies at a kill point under load.
+    Point,
+    /// SIGSTOP of a replica that works a tenant, for twice the lease.
+    Freeze,
+    /// SIGTERM under load.
+    Stop,
+    /// A replica on a machine whose clock is two hours off.
+    Clock,
+    /// PostgreSQL is killed and started again.
+    PostgresCrash,
+    /// PostgreSQL is stopped for a while.
+    PostgresAway,
+    /// The connections are terminated.
+    Terminate,
+    /// PostgreSQL takes no writes for a while.
+    ReadOnly,
+    /// A link is slow.
+    Latency,
+    /// The connections of a link are cut.
+    Cut,
+    /// A connection is cut amid what goes over it.
+    CutAmid,
+    /// A link passes nothing on.
+    BlackHole,
+    /// A link refuses connections.
+    Refuse,
+    /// The connection to PostgreSQL is cut around a COMMIT.
+    Commit,
+    /// Cegid answers 503.
+    Unavailable,
+    /// Cegid answers 429 with `Retry-After`.
+    Throttled,
+    /// Exports break off.
+    CutExport,
+    /// Tokens are worth nothing any more.
+    Tokens,
+}
+
+impl Event {
+    /// All of them.
+    pub const ALL: [Event; 19] = [
+        Event::Kill,
+        Event::Point,
+        Event::Freeze,
+        Event::Stop,
+        Event::Clock,
+        Event::PostgresCrash,
+        Event::PostgresAway,
+        Event::Terminate,
+        Event::ReadOnly,
+        Event::Latency,
+        Event::Cut,
+        Event::CutAmid,
+        Event::BlackHole,
+        Event::Refuse,
+        Event::Commit,
+        Event::Unavailable,
+        Event::Throttled,
+        Event::CutExport,
+        Event::Tokens,
+    ];
+
+    /// For the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::Kill => "a replica was killed",
+            Event::Point => "a replica was to die at a kill point",
+            Event::Freeze => "a replica was frozen for twice the lease",
+            Event::Stop => "a replica was stopped under load",
+            Event::Clock => "a replica's clock was two hours off",
+            Event::PostgresCrash => "PostgreSQL was killed",
+            Event::PostgresAway => "PostgreSQL was stopped for a while",
+            Event::Terminate => "connections were terminated",
+            Event::ReadOnly => "PostgreSQL was read-only for a while",
+            Event::Latency => "a link was slow",
+            Event::Cut => "a link's connections were cut",
+            Event::CutAmid => "a connection was cut amid its bytes",
+            Event::BlackHole => "a link was a black hole",
+            Event::Refuse => "a link refused connections",
+            Event::Commit => "connections were to be cut at COMMIT",
+            Event::Unavailable => "Cegid was unavailable",
+            Event::Throttled => "Cegid asked for a pause",
+            Event::CutExport => "exports broke off",
+            Event::Tokens => "Cegid's tokens were worth nothing",
+        }
+    }
+
+    /// What is counted of it.
+    pub fn effect(self) -> &'static str {
+        match self {
+            Event::Kill | Event::Point => "died by SIGKILL",
+            Event::Freeze => "lost its tenants and was refused",
+            Event::Stop => "ended with 0",
+            Event::Clock => "started with the wrong time",
+            Event::PostgresCrash | Event::PostgresAway | Event::ReadOnly => "warnings of replicas",
+            Event::Terminate => "connections were ended",
+            Event::Latency | Event::BlackHole | Event::Refuse => "links were so",
+            Event::Cut => "connections were cut",
+            Event::CutAmid => "connections were cut",
+            Event::Commit => "connections were cut at it",
+            Event::Unavailable => "answers of 503",
+            Event::Throttled => "answers of 429",
+            Event::CutExport => "answers were cut",
+            Event::Tokens => "answers of 401",
+        }
+    }
+
+    /// Lets it happen.
+    ///
+    /// # Errors
+    /// When the suite itself fails.
+    pub async fn happen(self, storm: &mut Storm) -> anyhow::Result<()> {
+        storm.tally.did(self);
+        match self {
+            Event::Kill => storm.kill().await,
+            Event::Point => storm.arm().await,
+            Event::Freeze => storm.freeze().await,
+            Event::Stop => storm.stop().await,
+            Event::Clock => storm.wrong_clock().await,
+            Event::PostgresCrash => storm.crash_postgres().await,
+            Event::PostgresAway => storm.stop_postgres().await,
+            Event::Terminate => storm.terminate().await,
+            Event::ReadOnly => storm.read_only().await,
+            Event::Latency => storm.slow_link().await,
+            Event::Cut => storm.cut_link().await,
+            Event::CutAmid => storm.cut_amid().await,
+            Event::BlackHole => storm.black_hole().await,
+            Event::Refuse => storm.refuse().await,
+            Event::Commit => storm.cut_commits().await,
+            Event::Unavailable => storm.unavailable().await,
+            Event::Throttled => storm.throttled().await,
+            Event::CutExport => storm.cut_exports().await,
+            Event::Tokens => storm.worthless_tokens().await,
+        }
+    }
+}

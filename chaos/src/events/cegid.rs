@@ -1,0 +1,70 @@
+//! What becomes of Cegid.
+
+use cegid_simulator::{Endpoint, Fault, FaultKind, RequestRow, Simulator};
+
+use super::Event;
+use crate::storm::Storm;
+
+const EXPORTS: [Endpoint; 2] = [Endpoint::Vacancies, Endpoint::Candidates];
+/// Those that are called all the time; the token's is, once tokens are worth nothing.
+const ENDPOINTS: [Endpoint; 5] =
+    [Endpoint::Token, Endpoint::Vacancies, Endpoint::Candidates, Endpoint::Reports, Endpoint::Any];
+
+/// Answers of all tenants that pass the test.
+fn answers(storm: &Storm, test: fn(&RequestRow) -> bool) -> u64 {
+    storm.world.tenants.iter().map(|tenant| tenant.simulator.count_requests(test) as u64).sum()
+}
+
+impl Storm {
+    fn some_cegid(&mut self) -> Simulator {
+        let nth = self.random.below(self.world.tenants.len());
+        self.world.tenants[nth].simulator.clone()
+    }
+
+    /// Sets it at one tenant, and waits until it is felt.
+    async fn at_some_cegid(
+        &mut self,
+        event: Event,
+        fault: Fault,
+        answered: fn(&RequestRow) -> bool,
+    ) -> anyhow::Result<()> {
+        let cegid = self.some_cegid();
+        let before = answers(self, answered);
+        if fault.endpoint == Endpoint::Token {
+            cegid.expire_tokens();
+        }
+        cegid.add_fault(fault);
+        let more = self.more(before, |storm| answers(storm, answered)).await?;
+        self.tally.felt(event, more);
+        Ok(())
+    }
+
+    pub(super) async fn unavailable(&mut self) -> anyhow::Result<()> {
+        let kind = FaultKind::Status { code: 503, retry_after: None };
+        let (endpoint, seconds) = (self.random.pick(&ENDPOINTS), self.random.between(2, 6));
+        self.at_some_cegid(Event::Unavailable, Fault::new(endpoint, kind).seconds(seconds), |row| row.status == 503)
+            .await
+    }
+
+    pub(super) async fn throttled(&mut self) -> anyhow::Result<()> {
+        let kind = FaultKind::Status { code: 429, retry_after: Some(self.random.between(1, 3)) };
+        let (endpoint, times) = (self.random.pick(&ENDPOINTS), self.random.between(1, 6));
+        self.at_some_cegid(Event::Throttled, Fault::new(endpoint, kind).times(times), |row| row.status == 429).await
+    }
+
+    pub(super) async fn cut_exports(&mut self) -> anyhow::Result<()> {
+        // In the first size, in the first record, or in a later one.
+        let kind = FaultKind::Break { bytes: usize::try_from(self.random.between(0, 6000))? };
+        let (endpoint, times) = (self.random.pick(&EXPORTS), self.random.between(1, 8));
+        self.at_some_cegid(Event::CutExport, Fault::new(endpoint, kind).times(times), |row| row.note == "broken off")
+            .await
+    }
+
+    pub(super) async fn worthless_tokens(&mut self) -> anyhow::Result<()> {
+        let before = answers(self, |row| row.status == 401);
+        self.some_cegid().expire_tokens();
+        let more = self.more(before, |storm| answers(storm, |row| row.status == 401)).await?;
+        self.tally.felt(Event::Tokens, more);
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! Replicas that are killed, frozen, stopped, and set wrong.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use cegid_simulator::{Endpoint, Fault, FaultKind, Outcome};
+
+use super::Event;
+use crate::{
+    patience::{until, until_holds},
+    replica::Armed,
+    storm::Storm,
+    world::LEASE,
+};
+
+/// Points that lie on the way of `serve` under load.
+const POINTS: [&str; 14] = [
+    "request-read",
+    "committed",
+    "handed-over",
+    "claimed",
+    "token-given",
+    "number-drawn",
+    "record-decoded",
+    "answer-read",
+    "settling",
+    "settled",
+    "report-read",
+    "report-posted",
+    "report-noted",
+    "page-settled",
+];
+/// A point is passed so often at most before the one at which the process dies.
+const PASSINGS: u64 = 6;
+/// What a machine's clock is set wrong by.
+const SHIFT: i64 = 7200;
+
+impl Storm {
+    /// One of those that run, and are not to die at a point.
+    fn some_running(&mut self) -> usize {
+        let free = |nth: &usize| {
+            let replica = &self.world.replicas[*nth];
+            replica.is_running() && replica.armed().point.is_none()
+        };
+        let running: Vec<usize> = (0..self.world.replicas.len()).filter(free).collect();
+        if running.is_empty() { self.random.below(self.world.replicas.len()) } else { self.random.pick(&running) }
+    }
+
+    fn end(&mut self, nth: usize) -> anyhow::Result<bool> {
+        let replica = &mut self.world.replicas[nth];
+        // One that dies at its point in this instant is looked after as ever.
+        if replica.is_started() {
+            replica.kill()?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+        let nth = self.some_running();
+        if self.end(nth)? {
+            self.tally.felt(Event::Kill, 1);
+        }
+        let away = self.random.between(0, 3000);
+        self.pause(Duration::from_millis(away)).await?;
+        self.world.start_all()
+    }
+
+    pub(super) async fn arm(&mut self) -> anyhow::Result<()> {
+        let nth = self.some_running();
+        self.end(nth)?;
+        let point = (self.random.pick(&POINTS), self.random.between(1, PASSINGS));
+        let before = self.tally.deaths();
+        self.world.replicas[nth].start(Armed { point: Some(point), ..Armed::default() })?;
+        self.more(before, |storm| storm.tally.deaths()).await?;
+        Ok(())
+    }
+
+    pub(super) async fn wrong_clock(&mut self) -> anyhow::Result<()> {
+        let nth = self.some_running();
+        self.end(nth)?;
+        let shift = if self.random.percent(50) { SHIFT } else { -SHIFT };
+        self.world.replicas[nth].start(Armed { shift, ..Armed::default() })?;
+        self.tally.felt(Event::Clock, 1);
+        Ok(())
+    }
+
+    /// A replica that works a tenant, while another is there to take it.
+    async fn holder(&self) -> anyhow::Result<Option<usize>> {
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+        for (nth, replica) in self.world.replicas.iter().enumerate() {
+            if !replica.is_running() || replica.armed().point.is_some() || !self.world.front.is_ready(nth) {
+                continue;
+            }
+            // One that is not well at this moment is passed over.
+            let Ok(answer) = client.get(format!("http://{}/metrics", replica.operators.at)).send().await else {
+                continue;
+            };
+            let metrics = answer.text().await.unwrap_or_default();
+            let held = metrics.lines().find_map(|line| line.strip_prefix("cegid_indexer_leases_held "));
+            if held.is_some_and(|held| held.trim() != "0") {
+                return Ok(Some(nth));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn freeze(&mut self) -> anyhow::Result<()> {
+        self.calm().await?;
+        let nth = until("a replica works a tenant", async || self.holder().await).await?;
+        // Reads are under way for most of the time.
+        for tenant in &self.world.tenants {
+            for endpoint in [Endpoint::Vacancies, Endpoint::Candidates] {
+                tenant.simulator.add_fault(Fault::new(endpoint, FaultKind::Slow { millis: 600 }).seconds(3));
+            }
+        }
+        let before = self.world.number("select coalesce(max(n), 0) from chaos.lease").await?;
+        self.pause(Duration::from_millis(800)).await?;
+        self.world.replicas[nth].freeze()?;
+        self.pause(LEASE * 2).await?;
+        until_holds("another replica takes the tenant", async || {
+            Ok(self.world.number("select coalesce(max(n), 0) from chaos.lease").await? > before)
+        })
+        .await?;
+        let refused = |log: &str| log.matches("lease was lost to another replica").count();
+        let already = refused(&self.world.replicas[nth].log());
+        self.world.replicas[nth].thaw()?;
+        let replica = &mut self.world.replicas[nth];
+        until_holds("the replica learns that it has lost its tenants", async || Ok(refused(&replica.log()) > already))
+            .await?;
+        self.tally.felt(Event::Freeze, 1);
+        Ok(())
+    }
+
+    /// A stop that is announced: nothing that was sent is reset, nothing that was under way counts as failed.
+    pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.calm().await?;
+        let unreadable = self.unreadable();
+        let failing = async || -> anyhow::Result<bool> {
+            let query = "select count(*) from subject where attempts > 0 and waiting and key <> all($1)";
+            let failing: i64 = sqlx::query_scalar(query).bind(&unreadable).fetch_one(&self.world.pool).await?;
+            Ok(failing == 0)
+        };
+        until_holds("nothing fails any more", failing).await?;
+        let nth = until("a replica works a tenant", async || self.holder().await).await?;
+        let (since, attempts) = (self.world.tenants[0].simulator.now(), self.attempts(&unreadable).await?);
+        let sent: Vec<usize> = self.world.tenants.iter().map(|tenant| tenant.simulator.sent().len()).collect();
+        self.world.replicas[nth].ask_to_stop()?;
+        let status = self.world.replicas[nth].end().await.context("stopping under load")?;
+        if status.success() {
+            self.tally.felt(Event::Stop, 1);
+        } else {
+            self.tally.unclean.push(format!("a replica was asked to stop and ended with {status}"));
+        }
+        let more = self.attempts(&unreadable).await? - attempts;
+        if more != 0 {
+            self.tally.unclean.push(format!("{more} attempts were counted while a replica stopped"));
+        }
+        for (tenant, sent) in self.world.tenants.iter().zip(sent) {
+            let since_then = tenant.simulator.sent_after(sent).into_iter().filter(|sent| sent.at >= since);
+            for sent in since_then {
+                if let Outcome::Failed(why) = &sent.outcome {
+                    self.tally.unclean.push(format!("a callback failed while a replica stopped: {why}"));
+                }
+            }
+        }
+        self.world.start_all()
+    }
+
+    async fn attempts(&self, unreadable: &[String]) -> anyhow::Result<i64> {
+        let query = "select count(*) from chaos.attempt where key <> all($1)";
+        Ok(sqlx::query_scalar(query).bind(unreadable).fetch_one(&self.world.pool).await?)
+    }
+}

@@ -1,0 +1,92 @@
+//! Coming to rest: what was not answered is sent again, sweeps find what nobody told, and nothing waits any more.
+
+use anyhow::bail;
+
+use crate::{
+    balance::{self, Known},
+    patience::until,
+    replica::Armed,
+    world::World,
+};
+
+/// Sends again what was not answered 2xx, until all of it was and nothing waits.
+///
+/// # Errors
+/// When it does not come to rest in time; with what is left.
+pub async fn at_rest(world: &World, known: &Known) -> anyhow::Result<()> {
+    let mut left = String::new();
+    let rested = until("nothing waits", async || {
+        left = waits(world, known).await?;
+        Ok(left.is_empty().then_some(()))
+    });
+    let rested = rested.await;
+    if rested.is_err() && !left.is_empty() {
+        bail!("it does not come to rest: {left}");
+    }
+    rested
+}
+
+/// What waits; nothing when all is done.
+async fn waits(world: &World, known: &Known) -> anyhow::Result<String> {
+    for tenant in known.worked(world) {
+        let (id, simulator) = (&tenant.id, &tenant.simulator);
+        let failed = simulator.resend_failed(usize::MAX);
+        simulator.flush().await;
+        if failed > 0 || simulator.queued_callbacks() > 0 {
+            return Ok(format!("{id}: {failed} callbacks were not answered 2xx"));
+        }
+        let loading: i64 = sqlx::query_scalar(
+            "select count(*) from sweep where tenant = $1 and use = 'initial' and finished_at is null",
+        )
+        .bind(id.as_str())
+        .fetch_one(&world.pool)
+        .await?;
+        let planned: i64 = sqlx::query_scalar("select count(*) from sweep where tenant = $1")
+            .bind(id.as_str())
+            .fetch_one(&world.pool)
+            .await?;
+        if loading > 0 || planned == 0 {
+            return Ok(format!("{id}: {loading} windows of the initial load, of {planned} sweeps"));
+        }
+        let ledger = world.ledger(id).await?;
+        if !ledger.balances() {
+            return Ok(format!("{id}: {ledger:?}"));
+        }
+    }
+    Ok(String::new())
+}
+
+/// Asks for every sweep while no replica runs, so that each is begun at once, and waits until the index is equal to the
+/// truth.
+///
+/// # Errors
+/// When it does not come to rest in time; differences that stay are the balance's business.
+pub async fn swept(world: &mut World, known: &Known) -> anyhow::Result<()> {
+    for replica in &mut world.replicas {
+        if replica.is_started() {
+            replica.ask_to_stop()?;
+            let status = replica.end().await?;
+            if !status.success() {
+                bail!("{} was asked to stop and ended with {status}", replica.name);
+            }
+        }
+    }
+    for tenant in known.worked(world) {
+        for purpose in ["incremental", "full", "rolling"] {
+            let arguments = ["sweeps", "run", "--tenant", tenant.id.as_str(), "--use", purpose];
+            let status = world.replicas[0].run(&arguments, &Armed::default())?;
+            if !status.success() {
+                bail!("asking for the {purpose} sweep of {} failed: {status}", tenant.id);
+            }
+        }
+    }
+    world.start_all()?;
+    world.ready().await?;
+    let world = &*world;
+    let equal = until("the index is equal to the truth", async || {
+        Ok(balance::differences(world, known).await?.is_empty().then_some(()))
+    });
+    // What differs after all this time is told by the balance.
+    let _differs = equal.await;
+    at_rest(world, known).await
+}

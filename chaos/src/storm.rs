@@ -1,0 +1,193 @@
+//! The storm: events drawn from a seed, one after the other, while faults of links and of Cegid last beside them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use cegid_simulator::CallbackFaults;
+
+use crate::{
+    balance::Known,
+    events::Event,
+    load::Load,
+    random::Random,
+    replica::{Armed, was_killed},
+    tally::Tally,
+    world::World,
+};
+
+/// Between two looks after the replicas.
+const LOOK: Duration = Duration::from_millis(50);
+/// Between two events, at most.
+const GAP: u64 = 1500;
+/// What is not felt by then is let be.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Lines of a log that are shown of a process that ended.
+const LINES: usize = 6;
+
+/// A link whose fault ends by itself.
+struct Lasting {
+    until: Instant,
+    replica: usize,
+}
+
+/// A storm over a world.
+pub struct Storm {
+    /// What it goes over.
+    pub world: World,
+    /// Where everything is drawn from.
+    pub random: Random,
+    /// What was done.
+    pub tally: Tally,
+    lasting: Vec<Lasting>,
+    deck: Vec<Event>,
+    broken: Vec<[String; 2]>,
+}
+
+impl Storm {
+    /// Before its beginning.
+    pub fn new(world: World, seed: u64) -> Storm {
+        let (random, tally) = (Random::new(seed), Tally::default());
+        Storm { world, random, tally, lasting: Vec::new(), deck: Vec::new(), broken: Vec::new() }
+    }
+
+    /// Goes on for so long, then takes every fault away. Gives the load that was on, ended.
+    ///
+    /// # Errors
+    /// When the suite itself fails: what the service does wrong is told by the balance.
+    pub async fn rage(&mut self, seed: u64, time: Duration) -> anyhow::Result<Load> {
+        self.world.start_all()?;
+        let (mut load, broken) = Load::start(&self.world, seed);
+        self.broken = broken;
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let event = self.draw();
+            event.happen(self).await?;
+            let gap = self.random.between(0, GAP);
+            self.pause(Duration::from_millis(gap)).await?;
+        }
+        load.stop().await?;
+        self.calm().await?;
+        Ok(load)
+    }
+
+    /// Every event comes once before any comes again.
+    fn draw(&mut self) -> Event {
+        if self.deck.is_empty() {
+            self.deck = self.random.shuffled(Event::ALL.to_vec());
+        }
+        self.deck.pop().unwrap_or(Event::Kill)
+    }
+
+    /// Lets so much time go by, and looks after the replicas.
+    ///
+    /// # Errors
+    /// When a process cannot be started again.
+    pub async fn pause(&mut self, time: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + time;
+        loop {
+            self.tend().await?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(LOOK)).await;
+        }
+    }
+
+    /// Lets time go by until `count` is more than it was before, or so long at most, and gives by how much it is.
+    ///
+    /// # Errors
+    /// When a process cannot be started again.
+    pub async fn more(&mut self, before: u64, count: impl Fn(&Storm) -> u64) -> anyhow::Result<u64> {
+        let until = Instant::now() + PATIENCE;
+        while count(self) <= before && Instant::now() < until {
+            self.pause(LOOK).await?;
+        }
+        Ok(count(self) - before)
+    }
+
+    /// Ends faults whose time is up, and starts replicas again that have ended.
+    async fn tend(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        for nth in 0..self.lasting.len() {
+            if self.lasting[nth].until <= now {
+                self.world.links[self.lasting[nth].replica].clear().await?;
+            }
+        }
+        self.lasting.retain(|lasting| lasting.until > now);
+        for replica in &mut self.world.replicas {
+            let Some(status) = replica.ended()? else { continue };
+            match replica.armed().point {
+                Some((point, _)) if was_killed(status) => {
+                    self.tally.felt(Event::Point, 1);
+                    *self.tally.points.entry(point).or_default() += 1;
+                }
+                _ => {
+                    let log = replica.log();
+                    let lines: Vec<&str> = log.lines().collect();
+                    let last = lines[lines.len().saturating_sub(LINES)..].join("\n         ");
+                    self.tally.ended.push(format!("{} ended with {status}:\n         {last}", replica.name));
+                }
+            }
+            replica.start(Armed::default())?;
+        }
+        Ok(())
+    }
+
+    /// A fault of a replica's links was set, and ends in so long.
+    pub fn lasts(&mut self, replica: usize, time: Duration) {
+        self.lasting.push(Lasting { until: Instant::now() + time, replica });
+    }
+
+    /// Takes every fault away; replicas that are to die at a point yet are started again.
+    ///
+    /// # Errors
+    /// When a process cannot be started again.
+    pub async fn calm(&mut self) -> anyhow::Result<()> {
+        self.lasting.clear();
+        for links in &self.world.links {
+            links.clear().await?;
+            // A connection that is held or has lost an answer stays so until it is cut.
+            for link in links.all() {
+                link.cut().await;
+            }
+        }
+        for tenant in &self.world.tenants {
+            tenant.simulator.clear_faults();
+        }
+        self.tend().await?;
+        for replica in &mut self.world.replicas {
+            if replica.armed().point.is_some() && replica.is_started() {
+                replica.kill()?;
+                replica.start(Armed::default())?;
+            }
+        }
+        self.world.ready().await
+    }
+
+    /// What is known at the end: callbacks go their way again, and what cannot be read is told about once more.
+    pub fn known(&self) -> Known {
+        let mut broken: HashMap<String, HashSet<String>> = HashMap::new();
+        for (tenant, keys) in self.world.tenants.iter().zip(&self.broken) {
+            let simulator = &tenant.simulator;
+            simulator.set_callback_faults(CallbackFaults::default());
+            for (kind, key) in ["vacancy", "candidate"].into_iter().zip(keys) {
+                let row = simulator.truth_of(kind, key).filter(|row| row.present && !row.anonymised);
+                if row.is_some() {
+                    broken.entry(tenant.id.to_string()).or_default().insert(key.clone());
+                } else {
+                    simulator.spoil(key, None);
+                }
+                simulator.announce(if kind == "vacancy" { "vacancy_update" } else { "applicant_update" }, key);
+            }
+        }
+        Known { broken, disturbances: self.tally.times(), ..Known::default() }
+    }
+
+    /// Keys that cannot be read, of all tenants.
+    pub fn unreadable(&self) -> Vec<String> {
+        self.broken.iter().flatten().cloned().collect()
+    }
+}

@@ -1,0 +1,86 @@
+//! The index beside the truth, which the simulators hold.
+
+use std::collections::{BTreeMap, HashSet};
+
+use cegid_indexer::{domain::Kind, index::documents};
+use cegid_simulator::{ReportRow, TruthRow};
+
+use crate::world::{Tenant, World};
+
+/// What differs between the index of a tenant and the truth. A vacancy that never was live may be left out: nothing
+/// asks for it. Nothing is said of `broken`, whose records cannot be read.
+///
+/// # Errors
+/// When the index cannot be read.
+pub async fn differences(world: &World, tenant: &Tenant, broken: &HashSet<String>) -> anyhow::Result<Vec<String>> {
+    let mut differences = Vec::new();
+    let truth = tenant.simulator.truth();
+    for kind in Kind::ALL {
+        let titles = documents::titles(&world.database, &tenant.id, kind).await?;
+        let mut indexed: BTreeMap<String, (String, bool)> =
+            titles.into_iter().map(|(key, title, searchable)| (key, (title, searchable))).collect();
+        for row in truth.iter().filter(|row| row.kind == kind.as_str()) {
+            let held = indexed.remove(&row.key);
+            let wanted = row.present && !row.anonymised;
+            match held {
+                _ if broken.contains(&row.key) => {}
+                Some(_) if !wanted => differences.push(format!("{kind} {} should be gone", row.key)),
+                Some((title, live)) if title != row.title || live != row.live => differences.push(format!(
+                    "{kind} {}: {title:?} live {live}, should be {:?} live {}",
+                    row.key, row.title, row.live
+                )),
+                None if wanted && row.live => differences.push(format!("{kind} {} is missing", row.key)),
+                _ => {}
+            }
+        }
+        differences.extend(indexed.into_keys().map(|key| format!("{kind} {key} is nowhere at Cegid")));
+    }
+    Ok(differences)
+}
+
+/// Subjects whose last report at Cegid is not their last outcome, and how many were looked at.
+///
+/// # Errors
+/// When the index cannot be read.
+pub async fn unreported(
+    world: &World,
+    tenant: &Tenant,
+    broken: &HashSet<String>,
+) -> anyhow::Result<(usize, Vec<String>)> {
+    let last = tenant.simulator.last_reports();
+    let (mut looked, mut wrong) = (0, Vec::new());
+    for (kind, report_type) in [(Kind::Vacancy, "vacancies"), (Kind::Candidate, "candidates")] {
+        for (key, ..) in documents::titles(&world.database, &tenant.id, kind).await? {
+            if broken.contains(&key) {
+                continue;
+            }
+            looked += 1;
+            let report = last.get(&(report_type.to_owned(), key.clone()));
+            let truth = tenant.simulator.truth_of(kind.as_str(), &key);
+            let told =
+                report.zip(truth).is_some_and(|(report, truth)| report.status == "success" && is_of(report, &truth));
+            if !told {
+                wrong.push(format!("{kind} {key}: {report:?}"));
+            }
+        }
+    }
+    for key in broken {
+        looked += 1;
+        let report = ["vacancies", "candidates"].iter().find_map(|kind| last.get(&((*kind).to_owned(), key.clone())));
+        if report.is_none_or(|report| report.status != "error" || report.messages.is_empty()) {
+            wrong.push(format!("{key} cannot be read: {report:?}"));
+        }
+    }
+    Ok((looked, wrong))
+}
+
+/// Whether the report is about the record as it is now; a candidate's record has no date of its last change.
+fn is_of(report: &ReportRow, truth: &TruthRow) -> bool {
+    match truth.kind {
+        "vacancy" if truth.version > 1 => {
+            report.last_update_date == truth.updated.format("%Y-%m-%dT%H:%M:%S%.3f").to_string()
+        }
+        "vacancy" => true,
+        _ => report.at >= truth.updated,
+    }
+}

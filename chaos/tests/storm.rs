@@ -1,0 +1,15 @@
+//! A short storm over three replicas.
+
+use std::time::Duration;
+
+use cegid_indexer_chaos::{run::run, world::Plan};
+
+const SEED: u64 = 7;
+const TIME: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_the_ledger_balances() {
+    let outcome = run(Plan { seed: SEED, replicas: 3, tenants: 3 }, TIME).await.unwrap();
+    println!("{outcome}");
+    assert!(outcome.balances(), "{outcome}");
+}
