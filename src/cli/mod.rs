@@ -4,6 +4,7 @@
 mod demo;
 mod erase;
 mod hooks;
+mod ledger;
 mod serve;
 mod sweeps;
 mod tenants;
@@ -50,6 +51,8 @@ enum Command {
     Check,
     /// Ask the service on this machine whether it is ready; for a container's HEALTHCHECK
     Healthcheck,
+    /// Say whether anything is lost: what was received against what became of it, the index and the reports
+    Ledger(ledger::Ledger),
     /// Show the sweeps, ask for one now, or confirm removals that were held back
     Sweeps(sweeps::Sweeps),
     /// Erase somebody at once, and keep them out until it is lifted
@@ -72,6 +75,7 @@ pub fn run() -> ExitCode {
         Command::Migrate => serve::migrate(file),
         Command::Check => check(file),
         Command::Healthcheck => serve::healthcheck(file),
+        Command::Ledger(asked) => ledger::ledger(file, asked),
         Command::Sweeps(asked) => sweeps::sweeps(file, asked),
         Command::Erase(asked) => erase::erase(file, asked),
         Command::Tenant(asked) => tenants::tenant(file, asked),

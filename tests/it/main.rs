@@ -12,6 +12,7 @@ mod hooks;
 mod hooks_commands;
 mod hooks_repair;
 mod leases;
+mod ledger;
 mod main_loop;
 mod operations;
 mod races;
