@@ -125,7 +125,7 @@ fn check(file: Option<&Path>) -> ExitCode {
     }
 }
 
-/// A command's own work, with the settings and their database.
+/// A command's own work, with the settings and their database, whose schema is this version's.
 fn opened(file: Option<&Path>, work: impl AsyncFnOnce(Settings, Database) -> ExitCode) -> ExitCode {
     let (settings, runtime) = match settings(file).and_then(|settings| Ok((settings, serve::runtime()?))) {
         Ok(prepared) => prepared,
@@ -133,7 +133,10 @@ fn opened(file: Option<&Path>, work: impl AsyncFnOnce(Settings, Database) -> Exi
     };
     runtime.block_on(async {
         match Database::new(&settings.database, settings.worker.lease) {
-            Ok(database) => work(settings, database).await,
+            Ok(database) => match database.fits().await {
+                Ok(()) => work(settings, database).await,
+                Err(error) => fail(EXIT_UNAVAILABLE, &error),
+            },
             Err(error) => fail(EXIT_CONFIG, &error),
         }
     })
@@ -147,7 +150,7 @@ fn with_database(
 ) -> ExitCode {
     opened(file, async |settings, database| match work(settings, database).await {
         Ok(code) => code,
-        Err(error) => fail(EXIT_UNAVAILABLE, &format!("{doing}: {error}; is database.url right, and `migrate` done?")),
+        Err(error) => fail(EXIT_UNAVAILABLE, &format!("{doing}: {error}")),
     })
 }
 

@@ -21,6 +21,7 @@ mod referentials;
 mod refusals;
 mod removals;
 mod search;
+mod upgrade;
 mod walks;
 mod worst;
 mod tenants;
