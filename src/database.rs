@@ -23,9 +23,24 @@ pub enum DatabaseError {
     /// Nothing answers there in time.
     #[error("connecting to the database: {0}")]
     Connect(#[source] sqlx::Error),
-    /// A migration failed, or the schema is newer than this version.
+    /// A migration failed.
     #[error("migrating the database: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// What was migrated cannot be read.
+    #[error("reading which migrations the database has: {0}")]
+    Unread(#[source] sqlx::Error),
+    /// Another version has migrated it further.
+    #[error(
+        "the database's schema is newer than this version of cegid-indexer, which does not know migration {0}: run the \
+         version that made it, or a newer one"
+    )]
+    Newer(String),
+    /// It is not migrated as far as this version needs.
+    #[error(
+        "the database's schema is older than this version of cegid-indexer, it lacks migration {0}: run \
+         `cegid-indexer migrate`, or start the service, which does the same"
+    )]
+    Older(String),
 }
 
 /// The way to PostgreSQL.
@@ -119,9 +134,25 @@ impl Database {
             .connect_with(options)
             .await
             .map_err(DatabaseError::Connect)?;
-        let migrated = MIGRATIONS.run(&pool).await;
+        let migrated = match Schema::read(&pool).await {
+            Ok(Schema::Newer(unknown)) => Err(DatabaseError::Newer(unknown)),
+            Ok(Schema::Current | Schema::Older(_)) => MIGRATIONS.run(&pool).await.map_err(DatabaseError::from),
+            Err(error) => Err(error),
+        };
         pool.close().await;
-        Ok(migrated?)
+        migrated
+    }
+
+    /// Whether the schema is the one that this version works with, for what does not migrate.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Newer`], [`DatabaseError::Older`], or when the database cannot be read.
+    pub async fn fits(&self) -> Result<(), DatabaseError> {
+        match Schema::read(&self.pool).await? {
+            Schema::Current => Ok(()),
+            Schema::Newer(unknown) => Err(DatabaseError::Newer(unknown)),
+            Schema::Older(missing) => Err(DatabaseError::Older(missing)),
+        }
     }
 
     /// Tells the planner what the tables of a load hold: until it knows, it takes them for nearly empty, and the next
@@ -140,6 +171,39 @@ impl Database {
     /// When the database cannot be reached.
     pub async fn time(&self) -> sqlx::Result<DateTime<Utc>> {
         sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&self.vital).await
+    }
+}
+
+/// The schema beside the migrations of this version.
+enum Schema {
+    Current,
+    /// The first migration that this version does not know.
+    Newer(String),
+    /// The first that is missing.
+    Older(String),
+}
+
+impl Schema {
+    async fn read(pool: &PgPool) -> Result<Schema, DatabaseError> {
+        let unread = |error| match error {
+            sqlx::Error::Database(_) => DatabaseError::Unread(error),
+            _ => DatabaseError::Connect(error),
+        };
+        // No macro: the table is not made by a migration.
+        let begun = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool);
+        let applied: Vec<(i64, String)> = if begun.await.map_err(unread)? {
+            let applied = sqlx::query_as("select version, description from _sqlx_migrations order by version");
+            applied.fetch_all(pool).await.map_err(unread)?
+        } else {
+            Vec::new()
+        };
+        let unknown = applied.iter().find(|(version, _)| !MIGRATIONS.version_exists(*version));
+        let missing = MIGRATIONS.iter().find(|ours| !applied.iter().any(|(version, _)| *version == ours.version));
+        Ok(match (unknown, missing) {
+            (Some((version, name)), _) => Schema::Newer(format!("{version} ({name})")),
+            (None, Some(ours)) => Schema::Older(format!("{} ({})", ours.version, ours.description)),
+            (None, None) => Schema::Current,
+        })
     }
 }
 

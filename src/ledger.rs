@@ -2,52 +2,130 @@
 //!
 //! What became of a delivery is derived from its id and its subject: ignored, dead, waiting or settled, in this order of
 //! precedence. A ledger balances when every delivery is one of these and nothing waits, the index holds exactly the
-//! subjects that are settled as held, and the outcome of each was reported.
+//! subjects that are settled as held, and the outcome of each was reported. What waits will be done; what is lost will
+//! not, and should not happen.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use crate::{database::Database, domain::TenantId};
 
-/// The counts of one tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The counts of one tenant. Deliveries and gaps are those since a time; the rest is as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
     /// Deliveries stored.
     pub received: i64,
-    /// Deliveries whose subject was read since.
+    /// Deliveries whose subject was read since, or was erased.
     pub settled: i64,
     /// Deliveries whose subject is still to be read.
     pub waiting: i64,
     /// Deliveries whose subject was buried.
     pub dead: i64,
+    /// The same by what was said when it was buried.
+    pub dead_by_cause: BTreeMap<String, i64>,
     /// Deliveries that raise no subject.
     pub ignored: i64,
+    /// The same by reason.
+    pub ignored_by_reason: BTreeMap<String, i64>,
     /// Subjects still to be read, whoever asked.
     pub subjects_waiting: i64,
+    /// Subjects that the index should hold.
+    pub held: i64,
     /// Documents in the index.
     pub documents: i64,
-    /// Subjects that are held without a document, or the other way round.
-    pub index_differences: i64,
+    /// Subjects that are held without a document.
+    pub documents_missing: i64,
+    /// Documents without a subject that is held, or newer than it.
+    pub documents_extra: i64,
     /// Outcomes reported.
     pub reported: i64,
     /// Outcomes still to be reported.
     pub reports_waiting: i64,
     /// Outcomes that Cegid refused.
     pub reports_dead: i64,
-    /// Documents whose outcome was never noted, or noted before they were last written.
+    /// Documents whose outcome was never noted, or noted before they were last written, and buried subjects whose
+    /// failure was not noted.
     pub reports_missing: i64,
+    /// Differences that a sweep found and no delivery announced.
+    pub gaps: i64,
+}
+
+/// What a ledger says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing is lost, nothing waits, and everything was told.
+    Balances,
+    /// Nothing is lost; something is still to be done.
+    Waits,
+    /// Something is accounted for nowhere.
+    Lost,
 }
 
 impl Ledger {
     /// Nothing is lost, nothing waits, and everything was told.
     pub fn balances(&self) -> bool {
-        self.received == self.settled + self.dead + self.ignored
-            && self.waiting == 0
-            && self.subjects_waiting == 0
-            && self.index_differences == 0
-            && self.reports_waiting == 0
-            && self.reports_missing == 0
+        self.verdict() == Verdict::Balances
+    }
+
+    /// What all counts come to.
+    pub fn verdict(&self) -> Verdict {
+        if !self.lost().is_empty() {
+            Verdict::Lost
+        } else if self.waiting == 0 && self.subjects_waiting == 0 && self.reports_waiting == 0 {
+            Verdict::Balances
+        } else {
+            Verdict::Waits
+        }
+    }
+
+    /// Deliveries that are neither settled nor waiting, dead or ignored.
+    pub fn unaccounted(&self) -> i64 {
+        self.received - self.settled - self.waiting - self.dead - self.ignored
+    }
+
+    /// What is lost, in words; nothing when nothing is.
+    pub fn lost(&self) -> Vec<String> {
+        let counts = [
+            (self.unaccounted(), "deliveries have no subject"),
+            (self.documents_missing, "subjects are held without a document"),
+            (self.documents_extra, "documents are of no subject that is held"),
+            (self.reports_missing, "outcomes were never noted for reporting"),
+        ];
+        counts.iter().filter(|(count, _)| *count != 0).map(|(count, what)| format!("{count} {what}")).collect()
+    }
+
+    fn add(&mut self, figure: &str, detail: Option<String>, count: i64) {
+        let mut by = None;
+        let place = match figure {
+            "settled" => &mut self.settled,
+            "waiting" => &mut self.waiting,
+            "dead" => {
+                by = Some(&mut self.dead_by_cause);
+                &mut self.dead
+            }
+            "ignored" => {
+                by = Some(&mut self.ignored_by_reason);
+                &mut self.ignored
+            }
+            "subjects_waiting" => &mut self.subjects_waiting,
+            "held" => &mut self.held,
+            "documents" => &mut self.documents,
+            "documents_missing" => &mut self.documents_missing,
+            "documents_extra" => &mut self.documents_extra,
+            "reported" => &mut self.reported,
+            "reports_waiting" => &mut self.reports_waiting,
+            "reports_dead" => &mut self.reports_dead,
+            "reports_missing" => &mut self.reports_missing,
+            "gaps" => &mut self.gaps,
+            _ => &mut self.received,
+        };
+        *place += count;
+        if let (Some(by), Some(detail)) = (by, detail) {
+            *by.entry(detail).or_default() += count;
+        }
     }
 }
 
@@ -58,56 +136,118 @@ impl fmt::Display for Ledger {
             f,
             "deliveries: received {received} = settled {settled} + waiting {waiting} + dead {dead} + ignored {ignored}"
         )?;
+        for (of, by) in [("dead", &self.dead_by_cause), ("ignored", &self.ignored_by_reason)] {
+            for (why, count) in by {
+                writeln!(f, "            {of} {count}: {why}")?;
+            }
+        }
         writeln!(
             f,
-            "index:      {} documents, {} subjects waiting, {} differences",
-            self.documents, self.subjects_waiting, self.index_differences
+            "index:      {} held, {} documents, {} missing, {} in excess; {} subjects waiting",
+            self.held, self.documents, self.documents_missing, self.documents_extra, self.subjects_waiting
         )?;
-        write!(
+        writeln!(
             f,
             "reports:    {} reported, {} waiting, {} refused, {} missing",
             self.reported, self.reports_waiting, self.reports_dead, self.reports_missing
-        )
+        )?;
+        write!(f, "gaps:       {} changes were found that no callback announced", self.gaps)
     }
 }
 
 /// Reads the ledger of a tenant, of deliveries since then.
 ///
-/// The joins are full ones because these are hashed whatever the planner believes: it takes a table that was not yet
-/// analysed for a nearly empty one, and would compare every pair of rows.
-///
 /// # Errors
 /// When the database cannot be read.
 pub async fn read(database: &Database, tenant: &TenantId, since: DateTime<Utc>) -> sqlx::Result<Ledger> {
-    sqlx::query_as!(
-        Ledger,
-        r#"with deliveries as (
-             select count(d.id) as received,
-               count(*) filter (where d.ignored is not null) as ignored,
-               count(*) filter (where d.ignored is null and d.id > s.settled and s.dead_at is not null) as dead,
-               count(*) filter (where d.ignored is null and d.id > s.settled and s.dead_at is null) as waiting,
-               count(*) filter (where d.ignored is null and d.id <= s.settled) as settled
-             from (select * from delivery where tenant = $1 and received_at >= $2) d
-             full join (select * from subject where tenant = $1) s on s.kind = d.kind and s.key = d.key
+    let mut all = read_all(database, Some(tenant.as_str()), since).await?;
+    Ok(all.remove(tenant.as_str()).unwrap_or_default())
+}
+
+/// Reads the ledgers of one tenant or of all that the tables hold anything of, of deliveries since then.
+///
+/// One statement, so that all counts are of one moment; it only reads, and each table is read once however many tenants
+/// there are. The joins are full ones because these are hashed whatever the planner believes: it takes a table that was
+/// not yet analysed for a nearly empty one, and would compare every pair of rows.
+///
+/// While somebody is being erased, deliveries still hold the key that their subject lost: they count as settled.
+///
+/// # Errors
+/// When the database cannot be read, or not in the time that a statement of the settings has.
+pub async fn read_all(
+    database: &Database,
+    tenant: Option<&str>,
+    since: DateTime<Utc>,
+) -> sqlx::Result<BTreeMap<String, Ledger>> {
+    let rows = sqlx::query!(
+        r#"with accounts as (
+             select d.tenant, count(d.id) as count,
+               case when d.id is null then null
+                    when d.ignored is not null then 'ignored'
+                    when d.id <= s.settled then 'settled'
+                    when s.dead_at is not null then 'dead'
+                    when s.key is not null then 'waiting'
+                    when exists (select from erasure e
+                                 where e.tenant = d.tenant and e.kind = d.kind
+                                   and e.hash = key_hash(d.tenant, d.kind, d.key)) then 'settled'
+               end as fate,
+               case when d.ignored is not null then d.ignored
+                    when d.id > s.settled and s.dead_at is not null then
+                      -- The status says enough of an answer, and a long number differs each time.
+                      left(regexp_replace(coalesce(substring(s.last_error from '^calling [a-z]+: [0-9]{3}'), s.last_error),
+                                          '[0-9]{4,}', '…', 'g'), 80)
+               end as detail
+             from (select * from delivery where ($1::text is null or tenant = $1) and received_at >= $2) d
+             full join (select * from subject where $1::text is null or tenant = $1) s
+               on s.tenant = d.tenant and s.kind = d.kind and s.key = d.key
+             group by 1, 3, 4 having count(d.id) > 0
            ), held as (
-             select coalesce(s.key, d.key) as key, coalesce(s.kind, d.kind) as kind, s.settled, d.read_number
-             from (select * from subject where tenant = $1 and state in ('live', 'hidden')) s
-             full join (select * from document where tenant = $1) d on d.kind = s.kind and d.key = s.key
+             select coalesce(s.tenant, d.tenant) as tenant, coalesce(s.kind, d.kind) as kind,
+               coalesce(s.key, d.key) as key, coalesce(s.state in ('live', 'hidden'), false) as held, s.settled,
+               s.dead_at is not null as dead, d.read_number
+             from (select * from subject
+                   where ($1::text is null or tenant = $1) and (state in ('live', 'hidden') or dead_at is not null)) s
+             full join (select * from document where $1::text is null or tenant = $1) d
+               on d.tenant = s.tenant and d.kind = s.kind and d.key = s.key
+           ), told as (
+             select coalesce(h.tenant, r.tenant) as tenant,
+               count(*) filter (where h.held) as held,
+               count(h.read_number) as documents,
+               count(*) filter (where h.held and h.read_number is null) as documents_missing,
+               count(*) filter (where h.read_number is not null and (not h.held or h.read_number > h.settled)) as documents_extra,
+               count(*) filter (where r.reported >= r.noted) as reported,
+               count(*) filter (where r.reported < r.noted and r.dead_at is null) as reports_waiting,
+               count(*) filter (where r.dead_at is not null) as reports_dead,
+               count(*) filter (where h.read_number is not null and coalesce(r.noted, 0) < h.read_number
+                                   or h.dead and coalesce(r.outcome, '') <> 'error') as reports_missing
+             from held h
+             full join (select * from report_item where $1::text is null or tenant = $1) r
+               on r.tenant = h.tenant and r.kind = h.kind and r.key = h.key
+             group by 1
            )
-           select received as "received!", settled as "settled!", waiting as "waiting!", dead as "dead!",
-             ignored as "ignored!",
-             (select count(*) from subject where tenant = $1 and waiting) as "subjects_waiting!",
-             (select count(*) from document where tenant = $1) as "documents!",
-             (select count(*) from held where settled is null or read_number is null or read_number > settled) as "index_differences!",
-             (select count(*) from report_item where tenant = $1 and reported >= noted) as "reported!",
-             (select count(*) from report_item where tenant = $1 and reported < noted and dead_at is null) as "reports_waiting!",
-             (select count(*) from report_item where tenant = $1 and dead_at is not null) as "reports_dead!",
-             (select count(*) filter (where held.read_number is not null and (r.noted is null or r.noted < held.read_number))
-              from held full join (select * from report_item where tenant = $1) r on r.kind = held.kind and r.key = held.key) as "reports_missing!"
-           from deliveries"#,
-        tenant.as_str(),
+           select tenant as "tenant!", 'received' as "figure!", null as detail, sum(count)::bigint as "count!"
+             from accounts group by 1
+           union all
+           select tenant, fate, detail, count from accounts where fate is not null
+           union all
+           select tenant, 'subjects_waiting', null, count(*) from subject
+             where waiting and ($1::text is null or tenant = $1) group by 1
+           union all
+           select told.tenant, of.figure, null, of.count from told cross join lateral (values
+             ('held', held), ('documents', documents), ('documents_missing', documents_missing),
+             ('documents_extra', documents_extra), ('reported', reported), ('reports_waiting', reports_waiting),
+             ('reports_dead', reports_dead), ('reports_missing', reports_missing)) as of (figure, count)
+           union all
+           select tenant, 'gaps', null, sum(count)::bigint from gap_count
+             where ($1::text is null or tenant = $1) and hour >= $2 group by 1"#,
+        tenant,
         since
     )
-    .fetch_one(database.pool())
-    .await
+    .fetch_all(database.pool())
+    .await?;
+    let mut ledgers: BTreeMap<String, Ledger> = BTreeMap::new();
+    for row in rows {
+        ledgers.entry(row.tenant).or_default().add(&row.figure, row.detail, row.count);
+    }
+    Ok(ledgers)
 }

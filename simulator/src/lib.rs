@@ -33,6 +33,7 @@ mod faults;
 mod habits;
 mod journal;
 mod mischief;
+mod people;
 mod sender;
 mod simulator;
 mod tenant;

@@ -107,6 +107,8 @@ pub(crate) struct Waiting {
 pub(crate) struct Outgoing {
     pub(crate) waiting: Mutex<Vec<Waiting>>,
     pub(crate) sent: Mutex<Log<Sent>>,
+    /// What tests made up.
+    pub(crate) raw: Mutex<Log<Sent>>,
     pub(crate) faults: Mutex<CallbackFaults>,
     count: Mutex<u64>,
     /// Callbacks that a burst has taken and not done with.
@@ -120,6 +122,7 @@ impl Outgoing {
         Self {
             waiting: Mutex::default(),
             sent: Mutex::new(Log::new(keep)),
+            raw: Mutex::new(Log::new(keep)),
             faults: Mutex::default(),
             count: Mutex::default(),
             under_way: AtomicUsize::default(),

@@ -256,9 +256,18 @@ impl Simulator {
     }
 
     /// Signs and sends one request that a test made up. It is not in
-    /// [`sent`](Self::sent).
+    /// [`sent`](Self::sent) but in [`sent_raw`](Self::sent_raw).
     pub async fn send_raw(&self, raw: &RawCallback) -> Sent {
-        delivery::send(&self.inner, raw).await
+        let sent = delivery::send(&self.inner, raw).await;
+        crate::lock(&self.inner.outgoing.raw).push(sent.clone());
+        sent
+    }
+
+    /// What [`send_raw`](Self::send_raw) sent, in the order of the answers, as far
+    /// as [`Config::keep_log`] keeps it.
+    #[must_use]
+    pub fn sent_raw(&self) -> Vec<Sent> {
+        crate::lock(&self.inner.outgoing.raw).iter().cloned().collect()
     }
 
     /// Calls every hook's ping URL: a signed POST with an empty body.
@@ -269,7 +278,7 @@ impl Simulator {
             if self.inner.hooks.muted() {
                 sent.push(delivery::unsaid(&self.inner, &raw));
             } else {
-                sent.push(self.send_raw(&raw).await);
+                sent.push(delivery::send(&self.inner, &raw).await);
             }
         }
         delivery::note(&self.inner, &sent);

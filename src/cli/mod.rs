@@ -4,6 +4,7 @@
 mod demo;
 mod erase;
 mod hooks;
+mod ledger;
 mod serve;
 mod sweeps;
 mod tenants;
@@ -50,6 +51,8 @@ enum Command {
     Check,
     /// Ask the service on this machine whether it is ready; for a container's HEALTHCHECK
     Healthcheck,
+    /// Say whether anything is lost: what was received against what became of it, the index and the reports
+    Ledger(ledger::Ledger),
     /// Show the sweeps, ask for one now, or confirm removals that were held back
     Sweeps(sweeps::Sweeps),
     /// Erase somebody at once, and keep them out until it is lifted
@@ -72,6 +75,7 @@ pub fn run() -> ExitCode {
         Command::Migrate => serve::migrate(file),
         Command::Check => check(file),
         Command::Healthcheck => serve::healthcheck(file),
+        Command::Ledger(asked) => ledger::ledger(file, asked),
         Command::Sweeps(asked) => sweeps::sweeps(file, asked),
         Command::Erase(asked) => erase::erase(file, asked),
         Command::Tenant(asked) => tenants::tenant(file, asked),
@@ -121,7 +125,7 @@ fn check(file: Option<&Path>) -> ExitCode {
     }
 }
 
-/// A command's own work, with the settings and their database.
+/// A command's own work, with the settings and their database, whose schema is this version's.
 fn opened(file: Option<&Path>, work: impl AsyncFnOnce(Settings, Database) -> ExitCode) -> ExitCode {
     let (settings, runtime) = match settings(file).and_then(|settings| Ok((settings, serve::runtime()?))) {
         Ok(prepared) => prepared,
@@ -129,7 +133,10 @@ fn opened(file: Option<&Path>, work: impl AsyncFnOnce(Settings, Database) -> Exi
     };
     runtime.block_on(async {
         match Database::new(&settings.database, settings.worker.lease) {
-            Ok(database) => work(settings, database).await,
+            Ok(database) => match database.fits().await {
+                Ok(()) => work(settings, database).await,
+                Err(error) => fail(EXIT_UNAVAILABLE, &error),
+            },
             Err(error) => fail(EXIT_CONFIG, &error),
         }
     })
@@ -143,7 +150,7 @@ fn with_database(
 ) -> ExitCode {
     opened(file, async |settings, database| match work(settings, database).await {
         Ok(code) => code,
-        Err(error) => fail(EXIT_UNAVAILABLE, &format!("{doing}: {error}; is database.url right, and `migrate` done?")),
+        Err(error) => fail(EXIT_UNAVAILABLE, &format!("{doing}: {error}")),
     })
 }
 

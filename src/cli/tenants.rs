@@ -126,17 +126,9 @@ impl From<Refused> for ExitCode {
                 EXIT_USAGE,
                 &format!("disconnecting {tenant} ends in deleting everything that is held of it: say --yes"),
             ),
-            Refused::Database(error) if error.as_database_error().is_some_and(|error| is_undefined(error.code())) => {
-                fail(EXIT_UNAVAILABLE, &"the database's schema is older than this version: run cegid-indexer migrate")
-            }
             Refused::Database(error) => fail(EXIT_UNAVAILABLE, &DatabaseError::Connect(error)),
         }
     }
-}
-
-/// Whether a table or a column is missing.
-fn is_undefined(code: Option<std::borrow::Cow<'_, str>>) -> bool {
-    matches!(code.as_deref(), Some("42P01" | "42703"))
 }
 
 /// A tenant as `list` shows it.

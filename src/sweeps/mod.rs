@@ -222,7 +222,8 @@ pub struct Progress {
     pub finished: bool,
 }
 
-/// Notes how far a sweep is.
+/// Notes how far a sweep is. One that was asked for since it was read is due when it was asked for, and a round begins
+/// anew: the step knew nothing of it.
 ///
 /// # Errors
 /// When the database cannot be used; a restart then does the step again.
@@ -236,9 +237,11 @@ pub async fn advance(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update sweep set next_offset = $5, records = records + $6, broken = broken + $7, changed = changed + $8,
-           unseen = unseen + $9, next_key = case when $14 then '' else $10 end, due_at = coalesce($11, due_at),
+           unseen = unseen + $9, next_key = case when $14 or asked and not $15 then '' else $10 end,
+           due_at = case when asked and not $15 then due_at else coalesce($11, due_at) end,
            listed_at = case when $12 then coalesce(listed_at, $13) else listed_at end,
-           started_at = coalesce(started_at, $13), finished_at = case when $14 then $13::timestamptz end
+           started_at = coalesce(started_at, $13),
+           finished_at = case when $14 and not (use = 'rolling' and asked and not $15) then $13::timestamptz end
          where tenant = $1 and kind = $2 and use = $3 and position = $4 and finished_at is null",
         tenant.as_str(),
         kind.as_str(),
@@ -253,7 +256,8 @@ pub async fn advance(
         progress.due_at,
         progress.listed,
         now,
-        progress.finished
+        progress.finished,
+        sweep.asked
     )
     .execute(database.pool())
     .await?;

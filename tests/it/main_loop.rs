@@ -47,6 +47,7 @@ async fn a_thousand_callbacks_on_fifty_vacancies_cost_at_most_four_export_calls(
     assert_eq!(world.ledger().await.received, 1000);
     let calls = world.export_calls(VACANCIES, before);
     assert!((1..=4).contains(&calls), "{calls} export calls");
+    world.assert_sparing(before).await;
     assert!(world.indexed(Kind::Vacancy).await.values().all(|(title, _)| title.ends_with("(v21)")));
     world.assert_all_accepted();
     world.end().await;
@@ -84,6 +85,33 @@ async fn doubled_and_disordered_callbacks_and_a_failing_export_leave_a_balanced_
     world.settle().await;
     assert_eq!(world.ledger().await.received, sent as i64);
     world.assert_all_accepted();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn no_subject_is_fetched_more_often_than_it_was_announced_and_asked_for_in_vain() {
+    use cegid_simulator::{CallbackFaults, Endpoint, Fault, FaultKind};
+    let world = World::start(Plan::sized(30, 30)).await;
+    world.settle().await;
+    let before = world.last_request();
+    let keys: Vec<(&str, String)> = world.simulator.truth().into_iter().map(|row| (row.kind, row.key)).collect();
+    world.simulator.set_callback_faults(CallbackFaults { duplicate_percent: 20, shuffle: true, ..Default::default() });
+    for nth in 0..5 {
+        for endpoint in [Endpoint::Vacancies, Endpoint::Candidates] {
+            let failing = FaultKind::Status { code: 502, retry_after: None };
+            world.simulator.add_fault(Fault::new(endpoint, failing).times(1));
+        }
+        for (kind, key) in keys.iter().skip(nth).step_by(2) {
+            match *kind {
+                "vacancy" => _ = world.simulator.edit_vacancy(key).unwrap(),
+                _ => _ = world.simulator.edit_candidate(key).unwrap(),
+            }
+        }
+        world.settle().await;
+    }
+    let failed = world.simulator.count_requests(|request| request.number > before && request.status == 502);
+    assert!(failed >= 5, "{failed} calls failed");
+    world.assert_sparing(before).await;
     world.end().await;
 }
 

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use cegid_indexer::sweeps::Use;
+use cegid_indexer::{
+    domain::Kind,
+    sweeps::{self, Progress, Use},
+};
 use cegid_simulator::{Change, Endpoint, Fault, FaultKind, Spoil};
 
 use crate::{
     convergence::{live_candidates, live_vacancies},
-    harness::{Plan, World},
+    harness::{Plan, World, tenant},
 };
 
 #[tokio::test]
@@ -119,4 +122,30 @@ async fn an_outage_of_hours_makes_a_walk_pass_over_nobody() {
         .unwrap();
     assert_eq!(broken, 0);
     world.end().await;
+}
+
+#[tokio::test]
+async fn a_round_that_is_asked_for_while_it_takes_a_step_begins_anew_at_once() {
+    let mut world = World::start(Plan::sized(0, 5)).await;
+    world.settle().await;
+    world.stop_service().await;
+    let (database, acme, kind) = (&world.database, tenant(), Kind::Candidate);
+    sqlx::query("delete from sweep where use <> 'rolling'").execute(database.pool()).await.unwrap();
+    let now = world.clock.now();
+    let next = async |at| sweeps::next(database, &acme, kind, at, true).await.unwrap();
+    let after_its_pace = now + Duration::from_secs(86_400 * 60);
+    let step = next(after_its_pace).await.expect("a round");
+    assert!(sweeps::ask(database, &acme, kind, Use::Rolling, now).await.unwrap());
+    // What the step comes to, that knows nothing of it: wait for the pace, go on behind a key; or the end.
+    let waits = Progress { due_at: Some(after_its_pace), next_key: "_TS-00003".to_owned(), ..Progress::default() };
+    for progress in [waits, Progress { finished: true, ..Progress::default() }] {
+        sweeps::advance(database, &acme, kind, &step, now, &progress).await.unwrap();
+        let asked = next(now).await.expect("it is due");
+        assert_eq!((asked.position, asked.asked, asked.next_key.as_str()), (step.position, true, ""));
+    }
+    let asked = next(now).await.unwrap();
+    let end = Progress { finished: true, ..Progress::default() };
+    sweeps::advance(database, &acme, kind, &asked, now, &end).await.unwrap();
+    assert!(next(after_its_pace).await.is_none());
+    world.leave().await;
 }

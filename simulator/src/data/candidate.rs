@@ -25,6 +25,13 @@ pub(crate) struct Basics {
     with_letter: bool,
 }
 
+impl Basics {
+    /// What the CV says of every job.
+    pub(crate) fn task(&self) -> &'static str {
+        if self.lcid == FRENCH { self.trade.task_fr } else { self.trade.task_en }
+    }
+}
+
 pub(crate) fn basics(seed: u64, index: u64) -> Basics {
     let mut random = Random::of(seed, "candidate", index);
     let lcid = if random.percent(75) { FRENCH } else { ENGLISH };
@@ -291,7 +298,7 @@ fn resume(seed: u64, index: u64, row: &Row, basics: &Basics) -> Vec<u8> {
     for job in 0..4 + random.below(5) {
         let from = 2024 - 4 * job - random.below(2);
         lines.push(format!("{from} - {} : {}", from + 3, random.pick(words::COMPANIES)));
-        lines.push(format!("  {}.", if french { basics.trade.task_fr } else { basics.trade.task_en }));
+        lines.push(format!("  {}.", basics.task()));
         lines.push(format!("  {}", random.pick(if french { words::PITCH_FR } else { words::PITCH_EN })));
     }
     lines.push(format!("# {}", if french { "Compétences" } else { "Skills" }));

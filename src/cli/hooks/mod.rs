@@ -87,10 +87,7 @@ struct Failure(u8, String);
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Failure {
-        Failure(
-            EXIT_UNAVAILABLE,
-            format!("using the register of hooks: {error}; is the schema current? `cegid-indexer migrate` sees to it"),
-        )
+        Failure(EXIT_UNAVAILABLE, format!("using the register of hooks: {error}"))
     }
 }
 
@@ -125,6 +122,7 @@ impl Stage {
     async fn new(settings: Settings) -> Result<Stage, Failure> {
         let database = Database::new(&settings.database, settings.worker.lease)
             .map_err(|error| Failure(EXIT_CONFIG, error.to_string()))?;
+        database.fits().await.map_err(|error| Failure(EXIT_UNAVAILABLE, error.to_string()))?;
         let time = database.time().await;
         let time = time.map_err(|error| Failure(EXIT_UNAVAILABLE, format!("connecting to the database: {error}")))?;
         let clock = Clock::machine();

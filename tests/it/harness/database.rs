@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use super::history::TRIGGERS;
 use private_postgres::{Options, Server};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 
@@ -44,11 +45,13 @@ async fn run(place: &Place, statement: String) {
     connection.close().await.unwrap();
 }
 
+/// Migrates, and has the history kept.
 async fn migrate(url: String) {
     let environment = [("CEGID_INDEXER__DATABASE__URL".to_owned(), url)];
     let settings = cegid_indexer::settings::Settings::load(None, environment).unwrap();
     let database = cegid_indexer::database::Database::new(&settings.database, settings.worker.lease).unwrap();
     database.migrate().await.unwrap();
+    sqlx::raw_sql(TRIGGERS).execute(database.pool()).await.unwrap();
     database.pool().close().await;
 }
 
@@ -83,17 +86,30 @@ fn place() -> &'static Place {
 pub struct Named(String);
 
 impl Named {
+    /// Migrated.
     pub async fn create() -> Named {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("cegid_indexer_it_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let place = tokio::task::spawn_blocking(place).await.unwrap();
-        let template = if let Place::Private(_) = place { format!(" template {TEMPLATE}") } else { String::new() };
-        run(place, format!("create database {name}{template}")).await;
-        let named = Named(name);
+        let named = match place {
+            Place::Private(_) => Named::made(&format!(" template {TEMPLATE}")).await,
+            Place::Named(_) => Named::empty().await,
+        };
         if let Place::Named(_) = place {
             migrate(named.url()).await;
         }
         named
+    }
+
+    /// Without any table.
+    pub async fn empty() -> Named {
+        Named::made("").await
+    }
+
+    async fn made(from: &str) -> Named {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cegid_indexer_it_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let place = tokio::task::spawn_blocking(place).await.unwrap();
+        run(place, format!("create database {name}{from}")).await;
+        Named(name)
     }
 
     pub fn url(&self) -> String {

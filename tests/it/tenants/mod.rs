@@ -10,7 +10,8 @@ use cegid_indexer::{
     app::App,
     clock::Clock,
     database::Database,
-    domain::TenantId,
+    domain::{Kind, TenantId},
+    index::documents,
     lifecycle::{Stop, TaskDied},
     settings::{Settings, reload::Source},
 };
@@ -18,7 +19,7 @@ use cegid_simulator::{Config, RawCallback, Sent, Simulator};
 use chrono::TimeDelta;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
-use crate::harness::{database::Named, free_port, start_time};
+use crate::harness::{canary, database::Named, free_port, history, start_time, stored};
 
 /// By the machine's clock.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -44,6 +45,8 @@ pub struct Town {
     directory: tempfile::TempDir,
     name: Named,
     public_url: String,
+    /// Where the log stood when it began.
+    log_from: usize,
 }
 
 pub fn id(name: &str) -> TenantId {
@@ -57,9 +60,12 @@ pub fn secret(name: &str) -> String {
 impl Town {
     /// Tenants of these sizes, and no replica yet.
     pub async fn new(tenants: &[(&str, usize)]) -> Town {
+        let log_from = canary::listen();
         let mut simulators = BTreeMap::new();
-        for (name, vacancies) in tenants {
+        for (seed, (name, vacancies)) in (1..).zip(tenants) {
             let config = Config {
+                // Others' records under the same keys.
+                seed,
                 vacancies: *vacancies,
                 candidates: 2,
                 client_id: format!("client-{name}"),
@@ -83,6 +89,7 @@ impl Town {
             directory: tempfile::tempdir().unwrap(),
             name,
             public_url: format!("http://127.0.0.1:{}", free_port()),
+            log_from,
         };
         let names: Vec<&str> = tenants.iter().map(|(name, _)| *name).collect();
         town.configure(&names.iter().map(|name| (*name, "")).collect::<Vec<_>>());
@@ -277,7 +284,40 @@ impl Town {
         }
     }
 
+    /// What is anybody else's: deliveries that a tenant did not send, rows of no tenant, documents that are not as any
+    /// version of the tenant's own record, reports about what it does not have; numbers that went back, and words in the
+    /// log.
+    async fn assert_each_its_own(&self) {
+        let tenants: Vec<&str> = self.simulators.keys().map(String::as_str).collect();
+        let mut wrong = stored::strangers(&self.database, &tenants).await;
+        wrong.extend(history::steps_back(&self.database).await);
+        for (name, simulator) in &self.simulators {
+            wrong.extend(stored::differences(simulator, &self.database, name, stored::Others::SendNothing).await);
+            wrong.extend(canary::in_the_log(simulator, &[secret(name)], self.log_from));
+            let titles: BTreeMap<(&str, String), String> =
+                simulator.truth().into_iter().map(|row| ((row.kind, row.key), row.title)).collect();
+            // A title shows its version once it was changed.
+            let stem = |title: &str| title.rsplit_once("(v").map_or(title, |(stem, _)| stem).trim_end().to_owned();
+            for kind in Kind::ALL {
+                for (key, title, _) in documents::titles(&self.database, &id(name), kind).await.unwrap() {
+                    let own = titles.get(&(kind.as_str(), key.clone()));
+                    if own.is_none_or(|own| stem(own) != stem(&title)) {
+                        wrong.push(format!("{name}: {kind} {key} is {title:?}, its own {own:?}"));
+                    }
+                }
+            }
+            let reports = simulator.reports().into_iter();
+            wrong.extend(
+                reports
+                    .filter(|report| !titles.keys().any(|(_, key)| *key == report.id))
+                    .map(|report| format!("{name}: was told of {}", report.id)),
+            );
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
     pub async fn end(mut self) {
+        self.assert_each_its_own().await;
         while !self.replicas.is_empty() {
             self.drain(0).await;
         }

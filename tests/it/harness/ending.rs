@@ -1,0 +1,42 @@
+//! The end of a world, and what must hold then.
+
+use super::{
+    World, history,
+    stored::{self, Others},
+    tenant,
+};
+
+impl World {
+    /// Fails on what must hold at any time: what was answered 2xx is stored, and of no other tenant; nothing went back;
+    /// nothing that is nobody's business was said.
+    async fn assert_nothing_lost_or_told(&self, others: Others) {
+        let tenant = tenant();
+        let mut wrong = stored::differences(&self.simulator, &self.database, tenant.as_str(), others).await;
+        wrong.extend(stored::strangers(&self.database, &[tenant.as_str()]).await);
+        wrong.extend(history::steps_back(&self.database).await);
+        if self.running.is_some() {
+            wrong.extend(self.leaks().await);
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// Settles, and fails unless everything adds up; then stops.
+    pub async fn end(mut self) {
+        self.settle().await;
+        self.assert_equal_to_truth().await;
+        self.assert_reported().await;
+        self.assert_nothing_lost_or_told(Others::SendNothing).await;
+        self.stop_service().await;
+        self.simulator.stop().await;
+    }
+
+    /// Stops without a look at whether everything is done, for a test that has looked by itself.
+    pub async fn leave(mut self) {
+        // Some have no database.
+        if self.database.time().await.is_ok() {
+            self.assert_nothing_lost_or_told(Others::MaySend).await;
+        }
+        self.stop_service().await;
+        self.simulator.stop().await;
+    }
+}
