@@ -11,6 +11,7 @@ mod harness;
 mod hooks;
 mod hooks_commands;
 mod hooks_repair;
+mod hostile;
 mod leases;
 mod main_loop;
 mod operations;
