@@ -14,6 +14,7 @@ mod hooks_repair;
 mod hostile;
 mod leases;
 mod main_loop;
+mod model;
 mod operations;
 mod races;
 mod receiving;
