@@ -1,7 +1,11 @@
 //! Strangers and captures: what comes over the public address from those who do not mean well, and what they put into
 //! records.
 
+mod captures;
+mod content;
+mod crowd;
 mod framing;
+mod records;
 
 use crate::harness::{CLIENT_ID, SECRET, World, raw};
 
