@@ -2,7 +2,13 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+};
 use futures_util::FutureExt;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -74,8 +80,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .max_headers(HEADERS)
+            .max_header_size(HEADER_BYTES)
             .max_buf_size(HEADER_BYTES)
-            .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         let stop = stop.clone();
@@ -93,11 +99,22 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
     graceful.shutdown().await;
 }
 
+/// Whether a proxy on the way may have taken another place for the end of the body than is taken here: codings other
+/// than one `chunked` are not read alike by all. A length beside it is dropped by the parser, which then closes.
+fn has_strange_codings(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return false };
+    codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+}
+
 async fn answer(
     router: Router,
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<axum::response::Response, Infallible> {
+    if has_strange_codings(request.headers()) {
+        return Ok((StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response());
+    }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     router.oneshot(request).await

@@ -78,6 +78,8 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     #[test]
@@ -99,5 +101,61 @@ mod tests {
     #[test]
     fn the_length_of_a_key_is_that_of_its_encoding() {
         assert_eq!(encoded_length("a b/é"), "a+b%2F%C3%A9%2C".len());
+    }
+
+    /// What a server decodes of it, by name.
+    fn decoded(query: &Query) -> Vec<(String, String)> {
+        form_urlencoded::parse(query.parameters().as_bytes()).into_owned().collect()
+    }
+
+    fn keys() -> impl Strategy<Value = Vec<String>> {
+        let key = prop_oneof!["[ -~]{1,20}", "\\PC{1,12}", "[%&+=#?;/\\\\]{1,8}", "_TS-[0-9]{5}", any::<String>()];
+        vec(key.prop_filter("a key", |key| !key.is_empty()), 1..100)
+    }
+
+    proptest! {
+        #[test]
+        fn any_keys_arrive_as_they_were_asked_for_and_are_as_long_as_was_reckoned(keys in keys()) {
+            for (kind, name) in [(Kind::Vacancy, "reference"), (Kind::Candidate, "id")] {
+                let query = Query::keys(kind, &keys);
+                let mut expected = vec![
+                    ("offset".to_owned(), "0".to_owned()),
+                    ("limit".to_owned(), "100".to_owned()),
+                    ("filter".to_owned(), format!("{name}::{}", keys.join(","))),
+                ];
+                if kind == Kind::Candidate {
+                    expected.push(("attachmenttype".to_owned(), "resume".to_owned()));
+                }
+                let decoded = decoded(&query);
+                prop_assert_eq!(&decoded, &expected);
+                let (_, asked) = decoded[2].1.split_once("::").unwrap();
+                if !keys.iter().any(|key| is_awkward(key)) {
+                    prop_assert_eq!(asked.split(',').collect::<Vec<_>>(), keys.iter().collect::<Vec<_>>());
+                }
+                // The batch is cut by these lengths: what is not keys has 80 bytes, and no key a comma before it twice.
+                let reckoned: usize = keys.iter().map(|key| encoded_length(key)).sum();
+                let rest = query.parameters().len() + "%2C".len() - reckoned;
+                prop_assert!((40..=80).contains(&rest), "{rest} bytes that are no keys");
+            }
+        }
+
+        #[test]
+        fn a_window_arrives_as_it_was_asked_for(
+            since in proptest::option::of(0..4_000_000_000_i64),
+            until in proptest::option::of(0..4_000_000_000_i64),
+            also in "([a-zA-Z]{1,12}::[ -{}~]{1,20})?",
+            (offset, limit) in (0..1_000_000_usize, 1..101_usize),
+        ) {
+            let [from, to] = [since, until].map(|at| at.map(|at| DateTime::from_timestamp(at, 0).unwrap()));
+            let query = Query::window(Kind::Vacancy, from, to, &also, offset, limit);
+            let mut parts: Vec<String> = Some(also).filter(|also| !also.is_empty()).into_iter().collect();
+            parts.extend(from.map(|at| format!("updateDate:ge:{}", &at.to_rfc3339()[..19])));
+            parts.extend(to.map(|at| format!("updateDate:lt:{}", &at.to_rfc3339()[..19])));
+            let mut expected = vec![("offset".to_owned(), offset.to_string()), ("limit".to_owned(), limit.to_string())];
+            if !parts.is_empty() {
+                expected.push(("filter".to_owned(), parts.join("|")));
+            }
+            prop_assert_eq!(decoded(&query), expected);
+        }
     }
 }

@@ -46,6 +46,19 @@ pub(super) fn read(
 ) -> Result<(Option<Settings>, Vec<Problem>), Vec<Problem>> {
     let reference = tree(Config::builder().add_source(File::from_str(DEFAULT, FileFormat::Toml)))
         .map_err(|error| vec![Problem::new("config/default.toml", error)])?;
+    let own = own(file, environment, files)?;
+    let mut problems = Vec::new();
+    let mut merged = merge(&reference, own, &mut problems);
+    read_secret_files(&mut merged, "", files, &mut problems);
+    Ok((deserialize(merged, &reference, &mut problems), problems))
+}
+
+/// What a file and the environment set.
+fn own(
+    file: Option<&Path>,
+    environment: HashMap<String, String>,
+    files: &mut Vec<PathBuf>,
+) -> Result<Map<String, Value>, Vec<Problem>> {
     let mut own = Config::builder();
     if let Some(file) = file {
         files.push(file.to_owned());
@@ -54,14 +67,10 @@ pub(super) fn read(
     let own = own.add_source(
         Environment::with_prefix("CEGID_INDEXER").prefix_separator("__").separator("__").source(Some(environment)),
     );
-    let own = tree(own).map_err(|error| {
+    tree(own).map_err(|error| {
         let name = file.map_or_else(|| "environment".to_owned(), |file| file.display().to_string());
         vec![Problem::new(name, error)]
-    })?;
-    let mut problems = Vec::new();
-    let mut merged = merge(&reference, own, &mut problems);
-    read_secret_files(&mut merged, "", files, &mut problems);
-    Ok((deserialize(merged, &reference, &mut problems), problems))
+    })
 }
 
 fn tree(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result<Map<String, Value>, String> {
@@ -243,3 +252,6 @@ fn replace(tree: &mut Value, reference: &Map<String, Value>, key: &str) -> bool 
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

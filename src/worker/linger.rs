@@ -24,6 +24,7 @@ fn positive(time: chrono::TimeDelta) -> Duration {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -53,5 +54,37 @@ mod tests {
         assert_eq!(wait(100, 100, 250, 0, 5), 0);
         assert_eq!(wait(100, 50, 250, 0, 5), 25);
         assert_eq!(wait(1000, 50, 2000, 0, 5), 0);
+    }
+
+    fn settings(millis: [u64; 3]) -> settings::Worker {
+        let url = [("CEGID_INDEXER__DATABASE__URL".into(), "postgres://x/y".into())];
+        let mut worker = settings::Settings::load(None, url).unwrap().worker;
+        [worker.linger, worker.linger_limit, worker.linger_repeats_limit] = millis.map(Duration::from_millis);
+        worker
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_bounded_and_never_longer_the_later_it_is_asked_for(
+            callbacks in 1..1_000_000_usize,
+            subjects in 1..1_000_000_usize,
+            (linger_for, limit, repeats) in (0..5000_u64, 0..5000_u64, 0..5000_u64),
+            // Times are negative where the clock was put back.
+            (age, quiet, lull) in (-100_000..100_000_i64, -100_000..100_000_i64, any::<i32>()),
+            later in 0..10_000_i64,
+        ) {
+            let settings = settings([linger_for, limit, repeats]);
+            let millis = TimeDelta::milliseconds;
+            let subjects = subjects.min(callbacks);
+            let lull = if lull == 0 { TimeDelta::MAX } else { millis(i64::from(lull)) };
+            let burst = Burst { callbacks, subjects, age: millis(age), quiet: millis(quiet), lull };
+            let wait = linger(&burst, &settings);
+            prop_assert!(wait <= settings.linger);
+            prop_assert!(wait + positive(burst.age) <= settings.linger_limit.max(settings.linger_repeats_limit) || wait.is_zero());
+            let after = Burst { age: millis(age + later), quiet: millis(quiet + later), ..burst };
+            prop_assert!(linger(&after, &settings) <= wait);
+            let more = Burst { callbacks: callbacks + 1, ..burst };
+            prop_assert!(callbacks == 1 || limit > repeats || linger(&more, &settings) >= wait);
+        }
     }
 }

@@ -21,6 +21,8 @@ mod report;
 mod retry;
 mod settlement;
 mod standing;
+#[doc(hidden)]
+pub mod steps;
 mod sweep;
 
 use std::{
@@ -116,21 +118,7 @@ pub(crate) struct Context {
 /// Works a tenant under its lease until the stop, or until a stage has failed.
 pub async fn run(shared: Shared, settings: Arc<Tenant>, lease: Lease, stop: Stop) {
     let tenant = &lease.tenant().clone();
-    let queue = |kind| shared.arrivals.queue(tenant, kind);
-    let orders = Orders::new(tenant.clone(), shared.states.clone());
-    let pace = Pace::new(tenant.clone(), shared.clock.clone(), settings.calls_at_once);
-    let context = Arc::new(Context {
-        client: shared.client(tenant, &settings),
-        pace: pace.limited(settings.calls_per_minute, orders),
-        queues: [queue(Kind::Vacancy), queue(Kind::Candidate)],
-        tenant: tenant.clone(),
-        settings,
-        lease,
-        noted: Default::default(),
-        stumbles: AtomicU32::new(0),
-        stop: stop.part(),
-        shared,
-    });
+    let context = Arc::new(Context::new(shared, settings, lease, stop.part()));
     let mut stages = JoinSet::new();
     for kind in Kind::ALL {
         stages.spawn(refresh::run(context.clone(), kind));
@@ -163,6 +151,24 @@ async fn ended(stages: &mut JoinSet<()>) -> Option<tokio::task::JoinError> {
 }
 
 impl Context {
+    fn new(shared: Shared, settings: Arc<Tenant>, lease: Lease, stop: Stop) -> Context {
+        let tenant = lease.tenant().clone();
+        let orders = Orders::new(tenant.clone(), shared.states.clone());
+        let pace = Pace::new(tenant.clone(), shared.clock.clone(), settings.calls_at_once);
+        Context {
+            client: shared.client(&tenant, &settings),
+            pace: pace.limited(settings.calls_per_minute, orders),
+            queues: Kind::ALL.map(|kind| shared.arrivals.queue(&tenant, kind)),
+            tenant,
+            settings,
+            lease,
+            noted: Default::default(),
+            stumbles: AtomicU32::new(0),
+            stop,
+            shared,
+        }
+    }
+
     fn now(&self) -> DateTime<Utc> {
         self.shared.clock.now()
     }

@@ -36,7 +36,7 @@ const QUERY_REST: usize = 80;
 
 /// Refreshes subjects of one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
-    let refresher = Refresher { context, kind, behind: AtomicBool::new(false) };
+    let refresher = Refresher::new(context, kind);
     let most = refresher.context.shared.settings.worker.batch_subjects;
     // Halved while calls fail, so that a subject that provokes the failure is found; doubled while they succeed.
     let mut limit = most;
@@ -71,9 +71,9 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     }
 }
 
-struct Refresher {
-    context: Arc<Context>,
-    kind: Kind,
+pub(super) struct Refresher {
+    pub(super) context: Arc<Context>,
+    pub(super) kind: Kind,
     /// Whether more was due than one call can ask for.
     behind: AtomicBool,
 }
@@ -87,8 +87,16 @@ enum Round {
     Paused,
 }
 
+/// A read that was sent.
+pub(super) struct Asked {
+    /// Its number.
+    pub(super) read: i64,
+    pub(super) began: DateTime<Utc>,
+    pub(super) control: Option<String>,
+}
+
 /// Whether to go on after a part of a batch.
-enum Part {
+pub(super) enum Part {
     Done,
     /// Cegid refused the query: to be asked for again in smaller parts, if there are any.
     Refused(Vec<Vec<Claimed>>, CallError),
@@ -101,6 +109,11 @@ enum Part {
 }
 
 impl Refresher {
+    /// Of one kind; not behind, as far as is known.
+    pub(super) fn new(context: Arc<Context>, kind: Kind) -> Refresher {
+        Refresher { context, kind, behind: AtomicBool::new(false) }
+    }
+
     fn stage(&self) -> Stage {
         match self.kind {
             Kind::Vacancy => Stage::Vacancies,
@@ -119,7 +132,7 @@ impl Refresher {
     }
 
     /// Due subjects. Those that were erased are not read: a later callback's trace of them is taken away instead.
-    async fn claim(&self, most: usize) -> sqlx::Result<Vec<Claimed>> {
+    pub(super) async fn claim(&self, most: usize) -> sqlx::Result<Vec<Claimed>> {
         let context = &self.context;
         let (database, tenant, now) = (context.database(), &context.tenant, context.now());
         let mut claimed = subjects::claim(database, tenant, self.kind, now, most).await?;
@@ -224,20 +237,14 @@ impl Refresher {
 
     async fn part(&self, part: &[Claimed]) -> Part {
         let context = &self.context;
-        let mut keys: Vec<String> = part.iter().map(|subject| subject.key.clone()).collect();
-        let confirms = part.iter().any(judge::needs_control);
-        let control = if confirms {
-            match subjects::control(context.database(), &context.tenant, self.kind, &keys).await {
-                Ok(control) => control,
-                Err(error) => {
-                    context.after_failure("choosing a control", &error).await;
-                    return Part::Failed;
-                }
+        let control = match self.control(part).await {
+            Ok(control) => control,
+            Err(error) => {
+                context.after_failure("choosing a control", &error).await;
+                return Part::Failed;
             }
-        } else {
-            None
         };
-        keys.extend(control.clone());
+        let keys: Vec<String> = part.iter().map(|subject| subject.key.clone()).chain(control.clone()).collect();
         let Some(place) = context.may_export(self.stage()).await else { return Part::Failed };
         let read = match subjects::draw(context.database()).await {
             Ok(read) => read,
@@ -265,6 +272,22 @@ impl Refresher {
         } else {
             context.pace.succeeded(self.stage());
         }
+        self.shown(part, Asked { read, began, control }, page).await
+    }
+
+    /// What is asked for beside these, if one of them may have to be removed.
+    pub(super) async fn control(&self, part: &[Claimed]) -> sqlx::Result<Option<String>> {
+        if !part.iter().any(judge::needs_control) {
+            return Ok(None);
+        }
+        let keys: Vec<String> = part.iter().map(|subject| subject.key.clone()).collect();
+        subjects::control(self.context.database(), &self.context.tenant, self.kind, &keys).await
+    }
+
+    /// Judges what was shown, and writes it.
+    pub(super) async fn shown(&self, part: &[Claimed], asked: Asked, page: Page) -> Part {
+        let context = &self.context;
+        let Asked { read, began, control } = asked;
         debug!(tenant = %context.tenant, kind = %self.kind, asked = part.len(), records = page.records.len(), "read");
         let mut judgement = Judgement::new(self, part, read, began);
         let left = judgement.judge(page, control.as_deref());

@@ -35,7 +35,11 @@ impl Curve {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const YEAR: u64 = 366 * 24 * 3600 * 1000;
 
     const CURVE: Curve = Curve {
         first: Duration::from_secs(2),
@@ -65,5 +69,41 @@ mod tests {
         let almost = start + CURVE.horizon - Duration::from_secs(1);
         assert!(CURVE.again(400, start, almost, 0.0).is_some());
         assert!(CURVE.again(400, start, start + CURVE.horizon, 0.0).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn delays_grow_to_the_limit_and_are_shortened_by_a_quarter_at_most(
+            first in 0..YEAR,
+            limit in 0..10 * YEAR,
+            horizon in 0..10 * YEAR,
+            failures in any::<u32>(),
+            since in 0..10 * YEAR,
+            until in 0..10 * YEAR,
+            jitter in any::<f64>(),
+        ) {
+            let [first, limit, horizon] = [first, limit, horizon].map(Duration::from_millis);
+            let curve = Curve { first, limit, horizon };
+            // The clock may have been put back since the first failure.
+            let [since, now] = [since, until].map(|millis| DateTime::UNIX_EPOCH + Duration::from_millis(millis));
+            let again = |failures, jitter| Some((curve.again(failures, since, now, jitter)? - now).to_std().unwrap());
+            let failing = (now - since).to_std().unwrap_or_default();
+            let over = now >= since && failing >= horizon;
+            prop_assert_eq!(again(failures, jitter).is_none(), over);
+            if over {
+                return Ok(());
+            }
+            let whole = again(failures, 0.0).unwrap();
+            // Fractions of long delays are rounded.
+            let rounding = Duration::from_micros(1);
+            prop_assert!(whole <= limit + rounding && whole + rounding >= first.min(limit));
+            prop_assert!(again(failures.saturating_add(1), 0.0).unwrap() >= whole);
+            prop_assert!(again(failures.saturating_sub(1), 0.0).unwrap() <= whole);
+            let shortened = again(failures, jitter).unwrap();
+            prop_assert!(whole.mul_f64(0.75) <= shortened + rounding && shortened <= whole, "{shortened:?} of {whole:?}");
+            if jitter > 0.0 {
+                prop_assert!(again(failures, jitter / 2.0).unwrap() >= shortened);
+            }
+        }
     }
 }

@@ -263,4 +263,55 @@ proptest! {
         }
         prop_assert!(verdict(&parts, &body, &signature).is_err());
     }
+
+    #[test]
+    fn any_request_with_its_own_signature_is_genuine_and_with_no_other(
+        method in "(POST|GET|HEAD|PUT|[A-Z]{1,8})",
+        path in "/[!-\"$->@-~]{0,40}",
+        query in proptest::collection::vec(
+            prop_oneof![
+                Just("client_id=c".to_owned()), Just("signature=x".to_owned()), Just("client%5fid=d".to_owned()),
+                "[a-z]{0,3}=[ -%'-~]{0,8}", "(%[0-9a-fA-F]{2}|%[g-z]{0,2}|[+&;=]){0,6}", "\\PC{0,6}",
+            ],
+            0..6,
+        ),
+        headers in proptest::collection::vec(
+            prop_oneof![
+                Just("x-ts-rec-expires:1789000300".to_owned()), Just("content-md5:".to_owned()),
+                "(x-ts-rec-[a-c]|X-TS-REC-B):[ -~]{0,12}", "(content-type|x-ts-record|accept):[ -~]{0,12}",
+            ],
+            0..7,
+        ),
+        body in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let head = format!("{method} {path}?{}\n{}\n\n", query.join("&"), headers.join("\n"));
+        // What is promised, checked against a signature of its own making: over the query as it is and encoded anew,
+        // with this secret, another, an empty one and none.
+        crate::intake::fuzzing::headers(&[head.as_bytes(), &body].concat());
+    }
+
+    #[test]
+    fn no_bit_of_a_signature_may_differ_and_no_tenants_secret_verifies_anothers(
+        secrets in proptest::collection::hash_set("[ -~]{1,70}", 2..6),
+        bit in 0..160_usize,
+        rest in "(&[a-z]{1,4}=[a-zA-Z0-9%+/_.-]{0,10}){0,3}",
+    ) {
+        prop_assume!(!rest.contains("&client_id="));
+        let headers = [("X-TS-REC-Expires", "1789000300")];
+        let map = header_map(&headers);
+        let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+        for (nth, secret) in secrets.iter().enumerate() {
+            let signature = sign(secret.as_bytes(), "POST", &headers, &format!("{PATH}?client_id=c{rest}"));
+            let verdict = |signature: &str, secrets: &[&str]| {
+                let query = format!("client_id=c{rest}&signature={signature}");
+                check("POST", PATH, &query, &map, b"", secrets).map(|verified| verified.secret)
+            };
+            prop_assert_eq!(verdict(&signature, &secrets), Ok(nth));
+            let others: Vec<&str> = secrets.iter().filter(|other| *other != secret).copied().collect();
+            prop_assert_eq!(verdict(&signature, &others), Err(Refusal::Mismatch));
+            let mut bytes = BASE64.decode(&signature).unwrap();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(verdict(&BASE64.encode(bytes), &secrets), Err(Refusal::Mismatch));
+        }
+    }
 }

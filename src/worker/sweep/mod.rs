@@ -34,13 +34,14 @@ use crate::{
     sweeps::{self, Sweep, Use},
 };
 use page_size::PageSize;
+pub(super) use walk::Read;
 
 /// How often it is looked what is due.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Sweeps one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
-    let sweeper = Sweeper { page_sizes: Mutex::default(), pages: AtomicU32::new(0), context, kind };
+    let sweeper = Sweeper::new(context, kind);
     let mut planned = false;
     while !sweeper.context.stop.asked() {
         match sweeper.step(&mut planned).await {
@@ -51,7 +52,7 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     }
 }
 
-struct Sweeper {
+pub(super) struct Sweeper {
     context: Arc<Context>,
     kind: Kind,
     /// Of the walks under way: when one is put off, another goes on.
@@ -61,6 +62,10 @@ struct Sweeper {
 }
 
 impl Sweeper {
+    pub(super) fn new(context: Arc<Context>, kind: Kind) -> Sweeper {
+        Sweeper { page_sizes: Mutex::default(), pages: AtomicU32::new(0), context, kind }
+    }
+
     /// Does a part of what is most urgent; false when nothing is due.
     async fn step(&self, planned: &mut bool) -> sqlx::Result<bool> {
         let (context, kind) = (self.context.clone(), self.kind);

@@ -41,7 +41,7 @@ const REFUSED: Duration = Duration::from_secs(300);
 /// Before a sweep whose page failed goes on.
 const UNWELL: Duration = Duration::from_secs(20);
 /// A page, and the number drawn before it was asked for.
-struct Read {
+pub(in super::super) struct Read {
     read: i64,
     page: Page,
     /// Items of the list before the page.
@@ -51,6 +51,11 @@ struct Read {
 }
 
 impl Read {
+    /// A page by itself.
+    pub(in super::super) fn one(read: i64, page: Page) -> Read {
+        Read { read, page, offset: 0, skipped: 0 }
+    }
+
     /// How far the list is read with this page.
     fn end(&self) -> i32 {
         self.offset.saturating_add(i32::try_from(self.page.frames()).unwrap_or(i32::MAX))
@@ -216,7 +221,7 @@ impl Sweeper {
         Ok(Err(Some(error.class)))
     }
 
-    async fn settle(&self, read: Read) -> Result<Written, NotWritten> {
+    pub(in super::super) async fn settle(&self, read: Read) -> Result<Written, NotWritten> {
         let (context, kind) = (&self.context, self.kind);
         let (database, tenant) = (context.database(), &context.tenant);
         let keys: Vec<String> = read.page.records.iter().map(|record| record.subject.key().to_owned()).collect();

@@ -12,15 +12,26 @@ pub struct Service(Child);
 
 impl Service {
     pub fn start(environment: &HashMap<String, String>) -> Service {
+        Service::start_logging(environment, Stdio::null())
+    }
+
+    /// The same with somewhere for its log to go.
+    pub fn start_logging(environment: &HashMap<String, String>, log: impl Into<Stdio>) -> Service {
         let child = Command::new(BINARY)
             .arg("serve")
             .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         Service(child)
+    }
+
+    /// What the system shows of it, under `/proc`.
+    #[cfg(target_os = "linux")]
+    pub fn shown(&self, what: &str) -> std::path::PathBuf {
+        format!("/proc/{}/{what}", self.0.id()).into()
     }
 
     /// As `kill -9`.

@@ -35,6 +35,16 @@ pub async fn exchange(base: &str, bytes: &[u8]) -> Answer {
     read(stream).await
 }
 
+/// Sends bytes as they are; gives the status of every answer that comes until the other side closes.
+pub async fn statuses(base: &str, bytes: &[u8]) -> Vec<u16> {
+    let (mut reading, mut writing) = TcpStream::connect(base.trim_start_matches("http://")).await.unwrap().into_split();
+    let mut answers = Vec::new();
+    // What is sent may be more than the other side ever reads.
+    let (_closed_early, _reset) = tokio::join!(writing.write_all(bytes), reading.read_to_end(&mut answers));
+    let text = String::from_utf8_lossy(&answers).into_owned();
+    text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().unwrap()).collect()
+}
+
 /// Reads an answer to its end.
 pub async fn read(mut stream: TcpStream) -> Answer {
     let mut answer = Vec::new();
@@ -50,9 +60,14 @@ pub async fn read(mut stream: TcpStream) -> Answer {
 
 /// Signed as the sender does, with nothing but the expiry of the tests.
 pub fn signature(method: &str, path: &str, secret: &str, query: &str) -> String {
+    signature_until(method, path, secret, query, "1789000300")
+}
+
+/// The same with another expiry.
+pub fn signature_until(method: &str, path: &str, secret: &str, query: &str, expires: &str) -> String {
     use base64::Engine;
     use hmac::{KeyInit, Mac};
-    let text = format!("{method}\n\n\n1789000300\nx-ts-rec-expires:1789000300\n{path}?{query}");
+    let text = format!("{method}\n\n\n{expires}\nx-ts-rec-expires:{expires}\n{path}?{query}");
     let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
