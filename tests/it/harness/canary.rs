@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
+use cegid_indexer::domain::Kind;
 use cegid_simulator::Simulator;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -87,9 +88,11 @@ impl World {
         leaks
     }
 
-    /// The same of what is answered to operators, whose lists name keys and titles alone, and to strangers.
+    /// The same of what is answered to operators, whose pages name keys, titles and codes alone, and to strangers.
     async fn said(&self, words: &[String]) -> Vec<String> {
         let tenant = "/api/v1/tenants/acme";
+        let candidates = self.indexed(Kind::Candidate).await;
+        let candidate = candidates.keys().next().map_or("nobody", String::as_str);
         let mut leaks = Vec::new();
         for path in [
             "/metrics".to_owned(),
@@ -99,6 +102,7 @@ impl World {
             format!("{tenant}/candidates?limit=100"),
             format!("{tenant}/candidates?limit=100&offset=10001"),
             format!("{tenant}/candidates/nobody"),
+            format!("{tenant}/candidates/{candidate}"),
             format!("{tenant}/referentials"),
         ] {
             let (status, text) = self.get(&self.operators, &path).await;
