@@ -56,8 +56,10 @@ impl Storm {
         // In the first size, in the first record, or in a later one.
         let kind = FaultKind::Break { bytes: usize::try_from(self.random.between(0, 6000))? };
         let (endpoint, times) = (self.random.pick(&EXPORTS), self.random.between(1, 8));
-        self.at_some_cegid(Event::CutExport, Fault::new(endpoint, kind).times(times), |row| row.note == "broken off")
-            .await
+        self.at_some_cegid(Event::CutExport, Fault::new(endpoint, kind).times(times), |row| {
+            row.note.contains("broken off")
+        })
+        .await
     }
 
     pub(super) async fn worthless_tokens(&mut self) -> anyhow::Result<()> {
