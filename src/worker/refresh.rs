@@ -4,6 +4,7 @@
 //! one transaction. What is missing from the answer is judged by [`super::refresh::judge`]'s rules: an absence counts
 //! only from an answer read to its clean end, and removes nothing before a second one has confirmed it.
 
+mod front;
 mod judge;
 
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use crate::{
     domain::Kind,
     erasure,
     metrics::{OfKind, Outcome},
-    subjects::{self, Claimed},
+    subjects::{self, Claimed, Due},
 };
+use front::Front;
 use judge::Judgement;
 
 /// Refusals of a query in a row, nothing taken, after which it is the endpoint that refuses: halving 100 subjects down
@@ -35,14 +37,15 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     let mut limit = most;
     // Whether more was due than one call can ask for.
     let mut backlog = false;
+    let mut front = Front::new();
     while !refresher.context.stop.asked() {
         if !backlog {
             refresher.gather().await;
         }
-        match refresher.claim(most).await {
+        match refresher.claim(most, &mut front).await {
             Ok(claimed) if claimed.is_empty() => {
                 backlog = false;
-                refresher.wait().await;
+                refresher.wait(&front).await;
             }
             Ok(claimed) => {
                 backlog = claimed.len() == most;
@@ -95,17 +98,19 @@ impl Refresher {
     }
 
     /// Due subjects. Those that were erased are not read: a later callback's trace of them is taken away instead.
-    async fn claim(&self, most: usize) -> sqlx::Result<Vec<Claimed>> {
+    async fn claim(&self, most: usize, front: &mut Front) -> sqlx::Result<Vec<Claimed>> {
         let context = &self.context;
         let (database, tenant, now) = (context.database(), &context.tenant, context.now());
-        let mut claimed = subjects::claim(database, tenant, self.kind, now, most).await?;
+        let due = Due { from: front.claim(now), until: now, most };
+        let mut claimed = subjects::claim(database, tenant, self.kind, due).await?;
+        if claimed.len() < most {
+            front.shown(now, &claimed);
+        }
         if claimed.is_empty() {
             return Ok(claimed);
         }
         let keys: Vec<&str> = claimed.iter().map(|subject| subject.key.as_str()).collect();
-        let mut connection = database.pool().acquire().await?;
-        let erased = erasure::erased(&mut connection, tenant, self.kind, &keys).await?;
-        drop(connection);
+        let erased = erasure::erased(database.pool(), tenant, self.kind, &keys).await?;
         if !erased.is_empty() {
             erasure::scrub(database, tenant, self.kind, &erased, now).await?;
             claimed.retain(|subject| !erased.contains(&subject.key));
@@ -127,10 +132,10 @@ impl Refresher {
     }
 
     /// Waits until something may be due.
-    async fn wait(&self) {
+    async fn wait(&self, front: &Front) {
         let context = &self.context;
         let poll = context.shared.settings.worker.poll_interval;
-        let due = match self.next_due().await {
+        let due = match self.next_due(front).await {
             Ok(due) => due,
             Err(error) => return context.after_failure("reading the queue", &error).await,
         };
@@ -142,13 +147,13 @@ impl Refresher {
     }
 
     /// When something is due; what is to be read once more is asked for as its time comes.
-    async fn next_due(&self) -> sqlx::Result<DateTime<Utc>> {
+    async fn next_due(&self, front: &Front) -> sqlx::Result<DateTime<Utc>> {
         let (context, kind) = (&self.context, self.kind);
         let (database, tenant, now) = (context.database(), &context.tenant, context.now());
         if subjects::want_again(database, tenant, kind, now).await? > 0 {
             return Ok(now);
         }
-        let due = subjects::next_due(database, tenant, kind).await?.unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let due = subjects::next_due(database, tenant, kind, front.from()).await?.unwrap_or(DateTime::<Utc>::MAX_UTC);
         let confirm = subjects::next_confirm(database, tenant, kind).await?.unwrap_or(DateTime::<Utc>::MAX_UTC);
         Ok(due.min(confirm))
     }
