@@ -165,7 +165,7 @@ impl App {
                 "no tenant is configured: add a section [tenants.NAME] to the settings; nothing is received until then"
             );
         }
-        let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe());
+        let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe(), writer.storing());
         let limits = Limits {
             header_timeout: settings.receive.header_timeout,
             connections: settings.receive.connections,
@@ -237,11 +237,13 @@ async fn admit(
 /// Brings the schema up to date, then works tenants until the stop.
 async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
     loop {
-        match shared.database.migrate().await {
+        match shared.database.prepare().await {
             Ok(()) => break,
             Err(DatabaseError::Connect(error)) => {
                 warn!(error = %error, "the database cannot be reached yet: callbacks are answered with 503 until it can");
             }
+            // Whoever migrates need not be done before this is started.
+            Err(error @ DatabaseError::Older(_)) => warn!(error = %error, "waiting for the schema"),
             Err(error) => {
                 // Ending by itself stops the process: a schema that does not fit is for people to look at.
                 tracing::error!(error = %error, "the schema cannot be brought up to date");

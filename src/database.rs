@@ -1,18 +1,19 @@
 //! Connections: the pool of the worker and the operators, and connections that are held.
 
-use std::{str::FromStr, time::Duration};
+mod schema;
+mod statements;
+
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool, Postgres, Transaction,
-    migrate::Migrator,
+    ConnectOptions, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use crate::settings;
-
-/// Forward-only, applied at start under an advisory lock.
-static MIGRATIONS: Migrator = sqlx::migrate!();
+use statements::Opening;
+pub use statements::{Held, Statements};
 
 /// Why the database could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,19 +39,58 @@ pub enum DatabaseError {
     /// It is not migrated as far as this version needs.
     #[error(
         "the database's schema is older than this version of cegid-indexer, it lacks migration {0}: run \
-         `cegid-indexer migrate`, or start the service, which does the same"
+         `cegid-indexer migrate`, or start the service, which does the same; neither does it through a pooler"
     )]
     Older(String),
+    /// The settings say that a pooler is in between.
+    #[error(
+        "migrating the database: database.pooled is true, and this needs a session of its own, which a pooler does not \
+         give: run `cegid-indexer migrate` with database.url naming the server itself and database.pooled = false"
+    )]
+    Pooled,
+    /// There is a pooler in between that the settings do not speak of.
+    #[error(
+        "the server behind database.url does not keep what a session sets, as a pooler in transaction mode ({0}): set \
+         database.pooled = true for `serve` and the commands, and name the server itself for `migrate`"
+    )]
+    Pooler(String),
 }
 
 /// The way to PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pool: PgPool,
-    vital: PgPool,
+    pool: Statements,
+    vital: Statements,
     options: PgConnectOptions,
+    limits: Limits,
+    pooled: bool,
     connect_timeout: Duration,
     part: usize,
+}
+
+/// How long things may take on the server.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    lock: Duration,
+    statement: Duration,
+    idle: Duration,
+}
+
+impl Limits {
+    fn settings(self) -> [(&'static str, String); 3] {
+        let millis = |time: Duration| time.as_millis().to_string();
+        [
+            ("lock_timeout", millis(self.lock)),
+            ("statement_timeout", millis(self.statement)),
+            ("idle_in_transaction_session_timeout", millis(self.idle)),
+        ]
+    }
+
+    /// Opens a transaction that they hold for alone, where a session keeps nothing.
+    fn opening(self) -> Arc<str> {
+        let set = self.settings().map(|(name, value)| format!("; set local {name} = {value}")).concat();
+        format!("begin; deallocate all{set}").into()
+    }
 }
 
 impl Database {
@@ -60,29 +100,33 @@ impl Database {
     /// [`DatabaseError::Address`].
     pub fn new(settings: &settings::Database, lease: Duration) -> Result<Database, DatabaseError> {
         let options = PgConnectOptions::from_str(settings.url.expose()).map_err(|_| DatabaseError::Address)?;
-        let millis = |time: Duration| time.as_millis().to_string();
-        let options = options.application_name("cegid-indexer").options([
-            ("lock_timeout", millis(settings.lock_timeout)),
-            ("statement_timeout", millis(settings.statement_timeout)),
-            // Below the lease: a settling transaction that stalls must not outlive it.
-            ("idle_in_transaction_session_timeout", millis(lease * 2 / 3)),
-        ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.connections)
-            .min_connections(0)
-            .acquire_timeout(settings.connect_timeout)
-            .connect_lazy_with(options.clone());
-        let vital = PgPoolOptions::new()
-            .max_connections(2)
-            .min_connections(0)
-            .acquire_timeout(settings.connect_timeout)
-            .connect_lazy_with(options.clone());
-        let part = (settings.connections as usize / 2).max(1);
-        Ok(Database { pool, vital, options, connect_timeout: settings.connect_timeout, part })
+        let options = options.application_name("cegid-indexer");
+        // Below the lease: a settling transaction that stalls must not outlive it.
+        let idle = lease * 2 / 3;
+        let limits = Limits { lock: settings.lock_timeout, statement: settings.statement_timeout, idle };
+        let pooled = settings.pooled;
+        let options = if pooled {
+            // A pooler refuses what a session would be started with, and a statement is prepared for one transaction.
+            options.extra_float_digits(None).statement_cache_capacity(0)
+        } else {
+            options.options(limits.settings())
+        };
+        let opening: Opening = pooled.then(|| limits.opening());
+        let pool = |connections| {
+            let pool = PgPoolOptions::new()
+                .max_connections(connections)
+                .min_connections(0)
+                .acquire_timeout(settings.connect_timeout)
+                .connect_lazy_with(options.clone());
+            Statements::new(pool, opening.clone())
+        };
+        let (part, connect_timeout) = ((settings.connections as usize / 2).max(1), settings.connect_timeout);
+        let (pool, vital) = (pool(settings.connections), pool(2));
+        Ok(Database { pool, vital, options, limits, pooled, connect_timeout, part })
     }
 
     /// For single statements.
-    pub fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> &Statements {
         &self.pool
     }
 
@@ -92,66 +136,32 @@ impl Database {
     }
 
     /// For leases and health, which must not wait behind the work.
-    pub fn vital(&self) -> &PgPool {
+    pub fn vital(&self) -> &Statements {
         &self.vital
     }
 
-    /// Begins a transaction. The round trip runs in a task of its own and always finishes: a `begin` that is dropped
-    /// half way would leave the pooled connection inside a transaction that nobody knows of.
+    /// Begins a transaction; see [`Statements::begin`].
     ///
     /// # Errors
     /// When no connection can be had.
-    #[allow(clippy::disallowed_methods, reason = "this is the safe form of it")]
     pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        let pool = self.pool.clone();
-        tokio::spawn(async move { pool.begin().await })
-            .await
-            .map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
+        self.pool.begin().await
     }
 
     /// A connection outside the pool, for a task that holds it and whose statements must end in this time.
     ///
     /// # Errors
     /// When nothing answers in time.
-    pub async fn held(&self, statement_timeout: Duration) -> sqlx::Result<PgConnection> {
-        let options = self.options.clone().options([("statement_timeout", statement_timeout.as_millis().to_string())]);
-        match tokio::time::timeout(self.connect_timeout, options.connect()).await {
-            Ok(connected) => connected,
-            Err(_) => Err(sqlx::Error::PoolTimedOut),
-        }
-    }
-
-    /// Applies what is missing of the schema.
-    ///
-    /// # Errors
-    /// When the database cannot be reached, a migration fails, or the schema is newer than this version.
-    pub async fn migrate(&self) -> Result<(), DatabaseError> {
-        // A migration may take longer than a statement of the worker.
-        let options = self.options.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(self.connect_timeout)
-            .connect_with(options)
-            .await
-            .map_err(DatabaseError::Connect)?;
-        let migrated = match Schema::read(&pool).await {
-            Ok(Schema::Newer(unknown)) => Err(DatabaseError::Newer(unknown)),
-            Ok(Schema::Current | Schema::Older(_)) => MIGRATIONS.run(&pool).await.map_err(DatabaseError::from),
-            Err(error) => Err(error),
+    pub async fn held(&self, statement_timeout: Duration) -> sqlx::Result<Held> {
+        let limits = Limits { statement: statement_timeout, ..self.limits };
+        let (options, opening) = if self.pooled {
+            (self.options.clone(), Some(limits.opening()))
+        } else {
+            (self.options.clone().options(limits.settings()), None)
         };
-        pool.close().await;
-        migrated
-    }
-
-    /// Whether the schema is the one that this version works with, for what does not migrate.
-    ///
-    /// # Errors
-    /// [`DatabaseError::Newer`], [`DatabaseError::Older`], or when the database cannot be read.
-    pub async fn fits(&self) -> Result<(), DatabaseError> {
-        match Schema::read(&self.pool).await? {
-            Schema::Current => Ok(()),
-            Schema::Newer(unknown) => Err(DatabaseError::Newer(unknown)),
-            Schema::Older(missing) => Err(DatabaseError::Older(missing)),
+        match tokio::time::timeout(self.connect_timeout, options.connect()).await {
+            Ok(connected) => Ok(Held::new(connected?, opening)),
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
     }
 
@@ -161,8 +171,18 @@ impl Database {
     /// # Errors
     /// When the database cannot be used.
     pub async fn analyze(&self) -> sqlx::Result<()> {
-        sqlx::query!("analyze subject, document, report_item").execute(&self.pool).await?;
+        sqlx::query!("analyze subject, document, report_item").execute(self.pool()).await?;
         Ok(())
+    }
+
+    /// Whether nothing can be written: on a standby, or where the server was set so.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn is_read_only(&self) -> sqlx::Result<bool> {
+        sqlx::query_scalar!(r#"select current_setting('transaction_read_only')::boolean as "read_only!""#)
+            .fetch_one(self.vital())
+            .await
     }
 
     /// The database's clock.
@@ -170,40 +190,7 @@ impl Database {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn time(&self) -> sqlx::Result<DateTime<Utc>> {
-        sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&self.vital).await
-    }
-}
-
-/// The schema beside the migrations of this version.
-enum Schema {
-    Current,
-    /// The first migration that this version does not know.
-    Newer(String),
-    /// The first that is missing.
-    Older(String),
-}
-
-impl Schema {
-    async fn read(pool: &PgPool) -> Result<Schema, DatabaseError> {
-        let unread = |error| match error {
-            sqlx::Error::Database(_) => DatabaseError::Unread(error),
-            _ => DatabaseError::Connect(error),
-        };
-        // No macro: the table is not made by a migration.
-        let begun = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool);
-        let applied: Vec<(i64, String)> = if begun.await.map_err(unread)? {
-            let applied = sqlx::query_as("select version, description from _sqlx_migrations order by version");
-            applied.fetch_all(pool).await.map_err(unread)?
-        } else {
-            Vec::new()
-        };
-        let unknown = applied.iter().find(|(version, _)| !MIGRATIONS.version_exists(*version));
-        let missing = MIGRATIONS.iter().find(|ours| !applied.iter().any(|(version, _)| *version == ours.version));
-        Ok(match (unknown, missing) {
-            (Some((version, name)), _) => Schema::Newer(format!("{version} ({name})")),
-            (None, Some(ours)) => Schema::Older(format!("{} ({})", ours.version, ours.description)),
-            (None, None) => Schema::Current,
-        })
+        sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(self.vital()).await
     }
 }
 

@@ -9,7 +9,7 @@
 //! like any other; the worker takes its key away before it asks Cegid for anything ([`scrub`]).
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{PgExecutor, Postgres, Transaction};
 
 use crate::{
     database::Database,
@@ -189,7 +189,7 @@ pub async fn lift(database: &Database, tenant: &TenantId, subject: &Subject, now
 /// # Errors
 /// When the database cannot be read.
 pub async fn erased(
-    connection: &mut PgConnection,
+    connection: impl PgExecutor<'_>,
     tenant: &TenantId,
     kind: Kind,
     keys: &[&str],

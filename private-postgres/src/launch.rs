@@ -62,6 +62,25 @@ fn die_with_thread(command: &mut Command) {
 #[cfg(not(target_os = "linux"))]
 fn die_with_thread(_command: &mut Command) {}
 
+/// No file that the program writes grows beyond so many bytes: writing more fails.
+#[allow(
+    unsafe_code,
+    reason = "pre_exec is unsafe: the hook runs between fork and exec. It makes one system call that is \
+              async-signal-safe and allocates nothing"
+)]
+pub(crate) fn limit_files(command: &mut Command, bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    let hook = move || {
+        // SAFETY: the call reads `limit` alone, which lives as long as the hook.
+        if unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    };
+    // SAFETY: see the reason above.
+    unsafe { command.pre_exec(hook) };
+}
+
 /// Runs `command` to its end: what it printed, as `Err` when it failed.
 pub(crate) fn output(command: &mut Command) -> io::Result<Result<String, String>> {
     let done = command.output()?;

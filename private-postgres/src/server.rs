@@ -43,6 +43,8 @@ struct Running {
     home: Home,
     /// `None` while the server is down on purpose.
     postmaster: Option<Postmaster>,
+    /// Bytes of the largest file, from the next start on.
+    file_limit: Option<u64>,
 }
 
 impl Server {
@@ -78,7 +80,7 @@ impl Server {
             start_limit: options.start_limit,
             stop_limit: options.stop_limit,
             dir: home.dir.clone(),
-            running: Mutex::new(Running { home, postmaster: None }),
+            running: Mutex::new(Running { home, postmaster: None, file_limit: None }),
         };
         server.password = password?;
         if !options.durable {
@@ -132,7 +134,11 @@ impl Server {
         running.postmaster = None;
         running.home.guardian.watch(None);
         let log_before = self.log().len();
-        let mut postmaster = Postmaster::spawn(self.command(), &running.home)?;
+        let mut command = self.command();
+        if let Some(bytes) = running.file_limit {
+            launch::limit_files(&mut command, bytes);
+        }
+        let mut postmaster = Postmaster::spawn(command, &running.home)?;
         running.home.guardian.watch(Some(postmaster.pid()));
         let data = self.data_dir();
         let ready = postmaster.wait_ready(&data, &self.socket(), self.start_limit);
@@ -169,6 +175,12 @@ impl Server {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         command
+    }
+
+    /// From the next start on no file of the server grows beyond so many bytes: for its clients as if the disk were
+    /// full. A segment of the write-ahead log, of 16 MiB, must have room.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        self.lock().file_limit = bytes;
     }
 
     /// Takes the server down and keeps its data, for [`Self::start_again`].

@@ -1,7 +1,7 @@
 //! The statement that makes callbacks durable.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::intake::VerifiedCallback;
@@ -14,7 +14,7 @@ const UNSTORABLE: &str = "unstorable";
 /// Keys are raised in order, as everywhere, so that two writers cannot deadlock. Raising brings a dead subject back, and
 /// does not shorten a back-off that is running.
 pub(super) async fn append(
-    connection: &mut PgConnection,
+    connection: impl PgExecutor<'_>,
     callbacks: &[&VerifiedCallback],
     bare: bool,
 ) -> sqlx::Result<()> {

@@ -11,10 +11,10 @@
 mod append;
 mod forget;
 mod heard;
+mod storing;
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::PgConnection;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -23,10 +23,11 @@ use tracing::{info, warn};
 
 pub use forget::forget;
 pub use heard::heard_since;
+pub use storing::Storing;
 
 use crate::{
     arrivals::Arrivals,
-    database::{Database, Failure, failure},
+    database::{Database, Failure, Held, failure},
     intake::VerifiedCallback,
     kill,
     lifecycle::Stop,
@@ -76,7 +77,8 @@ impl Inbox {
         commit_timeout: Duration,
     ) -> (Inbox, Writer) {
         let (waiting, callbacks) = mpsc::channel(capacity);
-        let writer = Writer { callbacks, database, arrivals, metrics, commit_timeout, connection: None };
+        let storing = Storing::default();
+        let writer = Writer { callbacks, database, arrivals, metrics, commit_timeout, connection: None, storing };
         (Inbox { waiting, commit_timeout }, writer)
     }
 
@@ -105,10 +107,16 @@ pub struct Writer {
     arrivals: Arc<Arrivals>,
     metrics: Arc<Metrics>,
     commit_timeout: Duration,
-    connection: Option<PgConnection>,
+    connection: Option<Held>,
+    storing: Storing,
 }
 
 impl Writer {
+    /// Whether what it appends is stored.
+    pub fn storing(&self) -> Storing {
+        self.storing.clone()
+    }
+
     /// Runs until every [`Inbox`] is gone after a stop, or the stop is hard.
     pub async fn run(mut self, stop: Stop) {
         let mut batch = Vec::new();
@@ -185,9 +193,15 @@ impl Writer {
         for _ in 0..CONTENTION_RETRIES {
             // Twice the time that the server has: one that is gone without a word must not hold the writer for ever.
             let patience = self.commit_timeout * 2;
-            let connection = self.connection().await.ok_or(Failure::Away)?;
+            let Some(connection) = self.connection().await else {
+                self.storing.failed();
+                return Err(Failure::Away);
+            };
             let error = match timeout(patience, append::append(connection, callbacks, bare)).await {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(())) => {
+                    self.storing.succeeded();
+                    return Ok(());
+                }
                 Ok(Err(error)) => error,
                 Err(_) => sqlx::Error::PoolTimedOut,
             };
@@ -198,6 +212,7 @@ impl Writer {
                     warn!(error = %error, "storing callbacks failed: the senders are told to try again");
                     // Whether it was committed is unknown; a connection in an unknown state is not used again.
                     self.connection = None;
+                    self.storing.failed();
                     return Err(Failure::Away);
                 }
             }
@@ -206,7 +221,7 @@ impl Writer {
         Err(Failure::Contention)
     }
 
-    async fn connection(&mut self) -> Option<&mut PgConnection> {
+    async fn connection(&mut self) -> Option<&mut Held> {
         if self.connection.is_none() {
             match self.database.held(self.commit_timeout).await {
                 Ok(connected) => {

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{database::Database, lifecycle::Stop, settings::Settings};
+use crate::{database::Database, inbox::Storing, lifecycle::Stop, settings::Settings};
 
 /// An answer holds for so long: whoever can reach `/readyz` must not be able to load the database.
 const HOLDS: Duration = Duration::from_secs(1);
@@ -33,7 +33,17 @@ pub struct Health {
     migrated: AtomicBool,
     stop: Stop,
     settings: watch::Receiver<Arc<Settings>>,
-    last: Mutex<Option<(Instant, bool)>>,
+    storing: Storing,
+    last: Mutex<Option<(Instant, Answer)>>,
+}
+
+/// What the database says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Nothing,
+    /// It can be read alone: a standby, or one that was set so.
+    ReadOnly,
+    Well,
 }
 
 /// The verbose answer.
@@ -49,8 +59,14 @@ struct Report {
 
 impl Health {
     /// Not ready until the schema is current.
-    pub fn new(database: Database, stop: Stop, settings: watch::Receiver<Arc<Settings>>) -> Arc<Health> {
-        Arc::new(Health { database, migrated: AtomicBool::new(false), stop, settings, last: Mutex::new(None) })
+    pub fn new(
+        database: Database,
+        stop: Stop,
+        settings: watch::Receiver<Arc<Settings>>,
+        storing: Storing,
+    ) -> Arc<Health> {
+        let (migrated, last) = (AtomicBool::new(false), Mutex::new(None));
+        Arc::new(Health { database, migrated, stop, settings, storing, last })
     }
 
     /// The schema is current.
@@ -58,16 +74,20 @@ impl Health {
         self.migrated.store(true, Ordering::Relaxed);
     }
 
-    async fn database_answers(&self) -> bool {
+    async fn database_answer(&self) -> Answer {
         let mut last = self.last.lock().await;
-        if let Some((at, answers)) = *last
+        if let Some((at, answer)) = *last
             && at.elapsed() < HOLDS
         {
-            return answers;
+            return answer;
         }
-        let answers = matches!(timeout(PATIENCE, self.database.time()).await, Ok(Ok(_)));
-        *last = Some((Instant::now(), answers));
-        answers
+        let answer = match timeout(PATIENCE, self.database.is_read_only()).await {
+            Ok(Ok(false)) => Answer::Well,
+            Ok(Ok(true)) => Answer::ReadOnly,
+            _ => Answer::Nothing,
+        };
+        *last = Some((Instant::now(), answer));
+        answer
     }
 }
 
@@ -76,12 +96,14 @@ impl Health {
         let stopping = self.stop.asked();
         let database = if stopping {
             "not asked"
-        } else if !self.database_answers().await {
-            "away"
-        } else if self.migrated.load(Ordering::Relaxed) {
-            "ok"
         } else {
-            "being migrated"
+            match self.database_answer().await {
+                Answer::Nothing => "away",
+                Answer::ReadOnly => "read-only",
+                Answer::Well if !self.migrated.load(Ordering::Relaxed) => "being migrated",
+                Answer::Well if self.storing.fails() => "refuses callbacks",
+                Answer::Well => "ok",
+            }
         };
         let ready = database == "ok";
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

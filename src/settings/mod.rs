@@ -89,6 +89,7 @@ pub struct Ops {
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Database {
     pub url: Secret,
+    pub pooled: bool,
     pub connections: u32,
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,

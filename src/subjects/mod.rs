@@ -77,34 +77,53 @@ pub struct Claimed {
     pub returned_at: Option<DateTime<Utc>>,
     /// When it went from settled to wanted.
     pub waiting_since: Option<DateTime<Utc>>,
+    /// Since when it may be read.
+    pub due_at: DateTime<Utc>,
     /// Whether a delivery has named it since it was last read; otherwise a sweep or an operator asked.
     pub announced: bool,
     /// Whether an operator has confirmed its removal.
     pub released: bool,
 }
 
+/// Which subjects are claimed.
+#[derive(Debug, Clone, Copy)]
+pub struct Due {
+    /// Those that are due from then on: what was settled before need not be read past.
+    pub from: DateTime<Utc>,
+    /// Those that are due until then.
+    pub until: DateTime<Utc>,
+    /// So many.
+    pub most: usize,
+}
+
 /// Due subjects, those that never failed first, then by their time.
+///
+/// Two ranges of the index, so that `from` is where each begins: the entries of settled subjects stay until the server
+/// may clear them away, which any long transaction prevents.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn claim(
-    database: &Database,
-    tenant: &TenantId,
-    kind: Kind,
-    now: DateTime<Utc>,
-    most: usize,
-) -> sqlx::Result<Vec<Claimed>> {
+pub async fn claim(database: &Database, tenant: &TenantId, kind: Kind, due: Due) -> sqlx::Result<Vec<Claimed>> {
     sqlx::query!(
-        r#"select key, wanted, state, attempts, failing_since, absent_since, returned_at, waiting_since,
-                announced > settled as "announced!", released_at is not null as "released!"
-         from subject
-         where tenant = $1 and kind = $2 and waiting and due_at <= $3
-         order by attempts > 0, due_at
-         limit $4"#,
+        r#"select key as "key!", wanted as "wanted!", state as "state!", attempts as "attempts!", failing_since,
+                  absent_since, returned_at, waiting_since, due_at as "due_at!",
+                  announced > settled as "announced!", released_at is not null as "released!"
+           from (
+             (select * from subject
+              where tenant = $1 and kind = $2 and waiting and (attempts > 0) is false and due_at between $3 and $4
+              order by due_at limit $5)
+             union all
+             (select * from subject
+              where tenant = $1 and kind = $2 and waiting and attempts > 0 and due_at between $3 and $4
+              order by due_at limit $5)
+           ) as due
+           order by attempts > 0, due_at
+           limit $5"#,
         tenant.as_str(),
         kind.as_str(),
-        now,
-        most as i64
+        due.from,
+        due.until,
+        due.most as i64
     )
     .map(|row| Claimed {
         key: row.key,
@@ -115,6 +134,7 @@ pub async fn claim(
         absent_since: row.absent_since,
         returned_at: row.returned_at,
         waiting_since: row.waiting_since,
+        due_at: row.due_at,
         announced: row.announced,
         released: row.released,
     })
@@ -122,16 +142,29 @@ pub async fn claim(
     .await
 }
 
-/// When the next subject is due.
+/// When the next subject is due, of those that are due from then on.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn next_due(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Option<DateTime<Utc>>> {
+pub async fn next_due(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    from: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
-        "select min(due_at) from subject
-         where tenant = $1 and kind = $2 and waiting",
+        "select min(due_at) from (
+           (select due_at from subject
+            where tenant = $1 and kind = $2 and waiting and (attempts > 0) is false and due_at >= $3
+            order by due_at limit 1)
+           union all
+           (select due_at from subject
+            where tenant = $1 and kind = $2 and waiting and attempts > 0 and due_at >= $3
+            order by due_at limit 1)
+         ) as due",
         tenant.as_str(),
-        kind.as_str()
+        kind.as_str(),
+        from
     )
     .fetch_one(database.pool())
     .await

@@ -4,6 +4,8 @@
 //! one transaction. What is missing from the answer is judged by [`super::refresh::judge`]'s rules: an absence counts
 //! only from an answer read to its clean end, and removes nothing before a second one has confirmed it.
 
+mod due;
+mod front;
 mod judge;
 
 use std::sync::{
@@ -16,23 +18,21 @@ use tracing::{debug, warn};
 
 use super::{
     Context,
-    linger::linger,
     settlement::{NotWritten, Written},
 };
 use crate::{
-    cegid::{CallError, Class, Page, Query, Stage, encoded_length, is_awkward},
+    cegid::{CallError, Class, Page, Query, Stage, is_awkward},
     domain::Kind,
-    erasure, kill,
+    kill,
     metrics::{OfKind, Outcome},
     subjects::{self, Claimed},
 };
+pub(super) use front::Front;
 use judge::Judgement;
 
 /// Refusals of a query in a row, nothing taken, after which it is the endpoint that refuses: halving 100 subjects down
 /// to one takes seven.
 const REFUSALS: u32 = 8;
-/// Bytes of the query that are not keys.
-const QUERY_REST: usize = 80;
 
 /// Refreshes subjects of one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
@@ -40,6 +40,7 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     let most = refresher.context.shared.settings.worker.batch_subjects;
     // Halved while calls fail, so that a subject that provokes the failure is found; doubled while they succeed.
     let mut limit = most;
+    let mut front = Front::new();
     while !refresher.context.stop.asked() {
         let mut prompt = None;
         refresher.give_way().await;
@@ -47,11 +48,11 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
             refresher.gather().await;
             prompt = Some(refresher.context.shared.courtesy.prompt(&refresher.context.tenant));
         }
-        match refresher.claim(most).await {
+        match refresher.claim(most, &mut front).await {
             Ok(claimed) if claimed.is_empty() => {
                 refresher.behind.store(false, Ordering::Relaxed);
                 drop(prompt);
-                refresher.wait().await;
+                refresher.wait(&front).await;
             }
             Ok(claimed) => {
                 kill::point("claimed");
@@ -129,86 +130,6 @@ impl Refresher {
         if self.is_behind() {
             self.context.shared.courtesy.give_way(&self.context.tenant).await;
         }
-    }
-
-    /// Due subjects. Those that were erased are not read: a later callback's trace of them is taken away instead.
-    pub(super) async fn claim(&self, most: usize) -> sqlx::Result<Vec<Claimed>> {
-        let context = &self.context;
-        let (database, tenant, now) = (context.database(), &context.tenant, context.now());
-        let mut claimed = subjects::claim(database, tenant, self.kind, now, most).await?;
-        if claimed.is_empty() {
-            return Ok(claimed);
-        }
-        let keys: Vec<&str> = claimed.iter().map(|subject| subject.key.as_str()).collect();
-        let mut connection = database.pool().acquire().await?;
-        let erased = erasure::erased(&mut connection, tenant, self.kind, &keys).await?;
-        drop(connection);
-        if !erased.is_empty() {
-            erasure::scrub(database, tenant, self.kind, &erased, now).await?;
-            claimed.retain(|subject| !erased.contains(&subject.key));
-        }
-        Ok(claimed)
-    }
-
-    /// Waits while a burst goes on, and takes it.
-    async fn gather(&self) {
-        let queue = &self.context.queues[self.kind as usize];
-        while let Some(burst) = queue.burst(self.context.now()) {
-            let wait = linger(&burst, &self.context.shared.settings.worker);
-            if wait.is_zero() || self.context.stop.asked() {
-                break;
-            }
-            self.context.pause(wait).await;
-        }
-        queue.take();
-    }
-
-    /// Waits until something may be due.
-    async fn wait(&self) {
-        let context = &self.context;
-        let poll = context.shared.settings.worker.poll_interval;
-        let due = match self.next_due().await {
-            Ok(due) => due,
-            Err(error) => return context.after_failure("reading the queue", &error).await,
-        };
-        tokio::select! {
-            () = context.queues[self.kind as usize].arrived() => {}
-            () = context.shared.clock.sleep_until(due.min(context.now() + poll)) => {}
-            () = context.stop.draining() => {}
-        }
-    }
-
-    /// When something is due; what is to be read once more is asked for as its time comes.
-    async fn next_due(&self) -> sqlx::Result<DateTime<Utc>> {
-        let (context, kind) = (&self.context, self.kind);
-        let (database, tenant, now) = (context.database(), &context.tenant, context.now());
-        if subjects::want_again(database, tenant, kind, now).await? > 0 {
-            return Ok(now);
-        }
-        let due = subjects::next_due(database, tenant, kind).await?.unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let confirm = subjects::next_confirm(database, tenant, kind).await?.unwrap_or(DateTime::<Utc>::MAX_UTC);
-        Ok(due.min(confirm))
-    }
-
-    /// What is asked for in one call: one that failed before, or whose key has no place in a list, alone.
-    fn batch(&self, claimed: Vec<Claimed>, limit: usize) -> Vec<Claimed> {
-        let alone = |subject: &Claimed| subject.attempts > 0 || is_awkward(&subject.key);
-        if claimed.first().is_some_and(alone) {
-            return claimed.into_iter().take(1).collect();
-        }
-        let mut left = self.context.shared.settings.worker.batch_query_bytes.saturating_sub(QUERY_REST);
-        // An answer holds 100 records at most, and a control may have to be among them.
-        let limit = limit.min(Query::MOST - 1);
-        let mut batch = Vec::new();
-        for subject in claimed.into_iter().filter(|subject| !alone(subject)).take(limit) {
-            let length = encoded_length(&subject.key);
-            if length > left && !batch.is_empty() {
-                break;
-            }
-            left = left.saturating_sub(length);
-            batch.push(subject);
-        }
-        batch
     }
 
     async fn refresh(&self, batch: Vec<Claimed>) -> Round {

@@ -216,7 +216,7 @@ impl Settlement {
     ) -> Result<Option<HashSet<String>>, NotWritten> {
         let (tenant, kind, read) = (lease.tenant(), self.kind, self.read);
         let mut tx = fence(database, lease).await?.ok_or(NotWritten::LeaseLost)?;
-        let erased = erasure::erased(&mut tx, tenant, kind, &self.keys()).await?;
+        let erased = erasure::erased(&mut *tx, tenant, kind, &self.keys()).await?;
         if !erased.is_empty() {
             tx.rollback().await?;
             return Ok(Some(erased.into_iter().collect()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Context, Shared,
-    refresh::{Asked, Part, Refresher},
+    refresh::{Asked, Front, Part, Refresher},
     settlement::NotWritten,
     sweep,
 };
@@ -53,7 +53,8 @@ impl Steps {
     /// # Errors
     /// When the database cannot be used.
     pub async fn begin(&self, key: &str) -> sqlx::Result<Option<Read>> {
-        let part: Vec<Claimed> = self.0.claim(100).await?.into_iter().filter(|subject| subject.key == key).collect();
+        let part: Vec<Claimed> =
+            self.0.claim(100, &mut Front::new()).await?.into_iter().filter(|subject| subject.key == key).collect();
         if part.is_empty() {
             return Ok(None);
         }

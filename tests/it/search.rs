@@ -12,6 +12,7 @@ use cegid_indexer::{
     clock::Clock,
     database::Database,
     domain::{Kind, TenantId, fold::fold, read_record},
+    inbox::Storing,
     index::{documents, referentials, search},
     lifecycle::Stop,
     metrics::Metrics,
@@ -37,7 +38,7 @@ fn router(database: &Database, tenants: &[&str]) -> Router {
         }
     }
     let settings = watch::Sender::new(Arc::new(Settings::load(None, pairs).unwrap())).subscribe();
-    let health = Health::new(database.clone(), Stop::default(), settings.clone());
+    let health = Health::new(database.clone(), Stop::default(), settings.clone(), Storing::default());
     let clock = Clock::turned(DateTime::UNIX_EPOCH);
     ops::router(health, settings, Metrics::default().into(), database.clone(), clock)
 }

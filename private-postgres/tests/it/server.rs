@@ -117,3 +117,21 @@ fn a_port_in_use_is_named_and_nothing_is_left() {
     }
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
+
+#[test]
+fn a_file_grows_to_its_limit_and_the_server_goes_on() {
+    let scratch = Scratch::new();
+    let server = Server::start_blocking(scratch.options()).expect("a server");
+    query(&server, "postgres", "CREATE TABLE filled (bytes text)").expect("made");
+    query(&server, "postgres", "ALTER TABLE filled ALTER bytes SET STORAGE EXTERNAL").expect("set");
+    let fill = "INSERT INTO filled SELECT repeat('x', 1000000) FROM generate_series(1, 20)";
+    server.stop_postgres().expect("stopped");
+    server.limit_files(Some(16 * 1024 * 1024));
+    server.start_again().expect("back");
+    query(&server, "postgres", fill).expect_err("20 MB in a file of 16 MiB");
+    assert_eq!(query(&server, "postgres", "SELECT count(*) FROM filled").expect("it goes on"), ["0"]);
+    server.stop_postgres().expect("stopped");
+    server.limit_files(None);
+    server.start_again().expect("back");
+    query(&server, "postgres", fill).expect("room");
+}

@@ -18,7 +18,7 @@ use cegid_simulator::{Change, RawCallback, Spoil};
 use chrono::{DateTime, Utc};
 use private_postgres::{Found, Search, find};
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, Executor, PgPool, Postgres};
 
 use super::pool;
 use crate::{
@@ -60,7 +60,7 @@ fn plan() -> Plan {
 }
 
 /// Tables without a row.
-async fn empty_tables(pool: &PgPool) -> Vec<String> {
+async fn empty_tables<'c>(pool: impl Executor<'c, Database = Postgres> + Copy) -> Vec<String> {
     let tables = "select table_name::text from information_schema.tables
                   where table_schema = 'public' and table_type = 'BASE TABLE'";
     let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(pool).await.unwrap();

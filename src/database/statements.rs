@@ -1,0 +1,185 @@
+//! How statements and transactions reach the server: on sessions of one's own, or through a pooler that gives each
+//! transaction another session.
+//!
+//! Behind such a pooler nothing outlives a transaction: neither a setting nor a prepared statement. So each statement
+//! is made a transaction, since it is prepared and executed in two steps that must meet in one session, and each
+//! transaction opens by clearing away what others have prepared there and by setting the time limits for itself alone.
+
+use std::sync::Arc;
+
+use futures_util::{
+    TryFutureExt, TryStreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use sqlx::{
+    AssertSqlSafe, Connection, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
+    Transaction,
+    pool::PoolConnection,
+    postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+};
+
+type Step = Either<PgQueryResult, PgRow>;
+
+/// What opens a transaction behind a pooler; none where the session is one's own.
+pub(super) type Opening = Option<Arc<str>>;
+
+/// A pool. Used as an executor, it runs each statement by itself.
+#[derive(Clone, Debug)]
+pub struct Statements {
+    pool: PgPool,
+    opening: Opening,
+}
+
+impl Statements {
+    pub(super) fn new(pool: PgPool, opening: Opening) -> Statements {
+        Statements { pool, opening }
+    }
+
+    /// Begins a transaction. The round trip runs in a task of its own and always finishes: a `begin` that is dropped
+    /// half way would leave the pooled connection inside a transaction that nobody knows of.
+    ///
+    /// # Errors
+    /// When no connection can be had.
+    #[allow(clippy::disallowed_methods, reason = "this is the safe form of it")]
+    pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let Statements { pool, opening } = self.clone();
+        let begun = async move {
+            match opening {
+                None => pool.begin().await,
+                Some(opening) => pool.begin_with(AssertSqlSafe(opening.to_string())).await,
+            }
+        };
+        tokio::spawn(begun).await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
+    }
+
+    /// A connection as it is. Behind a pooler what is done on it may meet any session.
+    ///
+    /// # Errors
+    /// When no connection can be had.
+    pub async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        self.pool.acquire().await
+    }
+
+    /// Closes its connections, when they have come back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A connection outside the pool. Used as an executor, it runs each statement by itself.
+#[derive(Debug)]
+pub struct Held {
+    connection: PgConnection,
+    opening: Opening,
+}
+
+impl Held {
+    pub(super) fn new(connection: PgConnection, opening: Opening) -> Held {
+        Held { connection, opening }
+    }
+
+    /// Says goodbye to the server.
+    ///
+    /// # Errors
+    /// When it has gone.
+    pub async fn close(self) -> sqlx::Result<()> {
+        self.connection.close().await
+    }
+}
+
+async fn whole<'q>(
+    mut transaction: Transaction<'_, Postgres>,
+    query: impl Execute<'q, Postgres> + 'q,
+) -> sqlx::Result<Vec<Step>> {
+    let steps = transaction.fetch_many(query).try_collect().await?;
+    transaction.commit().await?;
+    Ok(steps)
+}
+
+fn each(steps: Vec<Step>) -> stream::Iter<impl Iterator<Item = sqlx::Result<Step>>> {
+    stream::iter(steps.into_iter().map(Ok))
+}
+
+fn first_row(steps: Vec<Step>) -> Option<PgRow> {
+    steps.into_iter().find_map(Either::right)
+}
+
+impl<'c> Executor<'c> for &'c Statements {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Step>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        if self.opening.is_none() {
+            return self.pool.fetch_many(query);
+        }
+        let steps = async move { whole(self.begin().await?, query).await.map(each) };
+        Box::pin(steps.try_flatten_stream())
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<PgRow>>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        if self.opening.is_none() {
+            return self.pool.fetch_optional(query);
+        }
+        Box::pin(async move { whole(self.begin().await?, query).await.map(first_row) })
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, sqlx::Result<PgStatement>>
+    where
+        'c: 'e,
+    {
+        self.pool.prepare_with(sql, parameters)
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<Postgres>>>
+    where
+        'c: 'e,
+    {
+        self.pool.describe(sql)
+    }
+}
+
+impl<'c> Executor<'c> for &'c mut Held {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Step>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let Some(opening) = &self.opening else { return self.connection.fetch_many(query) };
+        let begun = self.connection.begin_with(AssertSqlSafe(opening.to_string()));
+        Box::pin(async move { whole(begun.await?, query).await.map(each) }.try_flatten_stream())
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<PgRow>>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let Some(opening) = &self.opening else { return self.connection.fetch_optional(query) };
+        let begun = self.connection.begin_with(AssertSqlSafe(opening.to_string()));
+        Box::pin(async move { whole(begun.await?, query).await.map(first_row) })
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, sqlx::Result<PgStatement>>
+    where
+        'c: 'e,
+    {
+        self.connection.prepare_with(sql, parameters)
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<Postgres>>>
+    where
+        'c: 'e,
+    {
+        self.connection.describe(sql)
+    }
+}
