@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 use chrono::{DateTime, Utc};
 use sqlx::{
     ConnectOptions, PgConnection, PgPool, Postgres, Transaction,
-    migrate::Migrator,
+    migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -25,7 +25,23 @@ pub enum DatabaseError {
     Connect(#[source] sqlx::Error),
     /// A migration failed, or the schema is newer than this version.
     #[error("migrating the database: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[from] MigrateError),
+}
+
+impl DatabaseError {
+    /// Whether it is about the server or the way to it, and not about the schema: the same may succeed a moment later.
+    pub fn is_passing(&self) -> bool {
+        let error = match self {
+            DatabaseError::Address => return false,
+            DatabaseError::Connect(_) => return true,
+            DatabaseError::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => error,
+            DatabaseError::Migrate(_) => return false,
+        };
+        let sqlx::Error::Database(database) = error else { return true };
+        // connection, transaction rolled back, resources, operator intervention, read-only transaction, lock
+        let code = database.code().unwrap_or_default();
+        ["08", "40", "53", "57", "25006", "55P03"].iter().any(|passing| code.starts_with(passing))
+    }
 }
 
 /// The way to PostgreSQL.
