@@ -237,9 +237,17 @@ async fn admit(
 /// Brings the schema up to date, then works tenants until the stop.
 async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
     loop {
-        match shared.database.prepare().await {
-            Ok(()) => break,
-            Err(DatabaseError::Connect(error)) => {
+        // Leases are judged by the clock, so it is set before the first is taken.
+        let prepared = async {
+            shared.database.prepare().await?;
+            shared.database.time().await.map_err(DatabaseError::Connect)
+        };
+        match prepared.await {
+            Ok(time) => {
+                shared.clock.follow(time);
+                break;
+            }
+            Err(error) if error.is_passing() => {
                 warn!(error = %error, "the database cannot be reached yet: callbacks are answered with 503 until it can");
             }
             // Whoever migrates need not be done before this is started.
@@ -254,10 +262,6 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
             () = stop.draining() => return,
             () = tokio::time::sleep(RECONNECT) => {}
         }
-    }
-    // Leases are judged by the clock, so it is set before the first is taken.
-    if let Ok(time) = shared.database.time().await {
-        shared.clock.follow(time);
     }
     health.migrated();
     info!(tenants = shared.settings.tenants.len(), "the schema is current");

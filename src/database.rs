@@ -8,6 +8,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use sqlx::{
     ConnectOptions, Postgres, Transaction,
+    migrate::MigrateError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -26,7 +27,7 @@ pub enum DatabaseError {
     Connect(#[source] sqlx::Error),
     /// A migration failed.
     #[error("migrating the database: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[from] MigrateError),
     /// What was migrated cannot be read.
     #[error("reading which migrations the database has: {0}")]
     Unread(#[source] sqlx::Error),
@@ -54,6 +55,22 @@ pub enum DatabaseError {
          database.pooled = true for `serve` and the commands, and name the server itself for `migrate`"
     )]
     Pooler(String),
+}
+
+impl DatabaseError {
+    /// Whether it is about the server or the way to it, and not about the schema: the same may succeed a moment later.
+    pub fn is_passing(&self) -> bool {
+        let error = match self {
+            DatabaseError::Connect(_) => return true,
+            DatabaseError::Unread(error)
+            | DatabaseError::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => error,
+            _ => return false,
+        };
+        let sqlx::Error::Database(database) = error else { return true };
+        // connection, transaction rolled back, resources, operator intervention, read-only transaction, lock
+        let code = database.code().unwrap_or_default();
+        ["08", "40", "53", "57", "25006", "55P03"].iter().any(|passing| code.starts_with(passing))
+    }
 }
 
 /// The way to PostgreSQL.

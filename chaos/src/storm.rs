@@ -23,8 +23,15 @@ const LOOK: Duration = Duration::from_millis(50);
 const GAP: u64 = 1500;
 /// What is not felt by then is let be.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// With every fault gone, replicas are ready by then.
+const REST: Duration = Duration::from_secs(120);
 /// Lines of a log that are shown of a process that ended.
 const LINES: usize = 6;
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
 
 /// A link whose fault ends by itself.
 struct Lasting {
@@ -125,13 +132,12 @@ impl Storm {
                     *self.tally.points.entry(point).or_default() += 1;
                 }
                 _ => {
-                    let log = replica.log();
-                    let lines: Vec<&str> = log.lines().collect();
-                    let last = lines[lines.len().saturating_sub(LINES)..].join("\n         ");
-                    self.tally.ended.push(format!("{} ended with {status}:\n         {last}", replica.name));
+                    let last = last_lines(&replica.log());
+                    self.tally.ended.push(format!("{} ended with {status}:\n{last}", replica.name));
                 }
             }
-            replica.start(Armed::default())?;
+            let shift = replica.armed().shift;
+            replica.start(Armed { shift, ..Armed::default() })?;
         }
         Ok(())
     }
@@ -164,7 +170,18 @@ impl Storm {
                 replica.start(Armed::default())?;
             }
         }
-        self.world.ready().await
+        let since = Instant::now();
+        while let Some(unready) = self.world.unready().first() {
+            let replica = &self.world.replicas[*unready];
+            anyhow::ensure!(
+                since.elapsed() < REST,
+                "{} does not get ready:\n{}",
+                replica.name,
+                last_lines(&replica.log())
+            );
+            self.pause(LOOK).await?;
+        }
+        Ok(())
     }
 
     /// What is known at the end: callbacks go their way again, and what cannot be read is told about once more.

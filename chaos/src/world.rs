@@ -230,10 +230,12 @@ impl World {
     /// # Errors
     /// When one does not get ready.
     pub async fn ready(&self) -> anyhow::Result<()> {
-        until_holds("every replica is ready", async || {
-            Ok(self.replicas.iter().enumerate().all(|(nth, replica)| !replica.is_running() || self.front.is_ready(nth)))
-        })
-        .await
+        until_holds("every replica is ready", async || Ok(self.unready().is_empty())).await
+    }
+
+    /// Replicas that run and are not ready.
+    pub fn unready(&self) -> Vec<usize> {
+        (0..self.replicas.len()).filter(|nth| self.replicas[*nth].is_running() && !self.front.is_ready(*nth)).collect()
     }
 }
 

@@ -5,7 +5,8 @@ use cegid_simulator::{Endpoint, Fault, FaultKind, RequestRow, Simulator};
 use super::Event;
 use crate::storm::Storm;
 
-const EXPORTS: [Endpoint; 2] = [Endpoint::Vacancies, Endpoint::Candidates];
+/// The exports.
+pub(super) const EXPORTS: [Endpoint; 2] = [Endpoint::Vacancies, Endpoint::Candidates];
 /// Those that are called all the time; the token's is, once tokens are worth nothing.
 const ENDPOINTS: [Endpoint; 5] =
     [Endpoint::Token, Endpoint::Vacancies, Endpoint::Candidates, Endpoint::Reports, Endpoint::Any];
