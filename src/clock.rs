@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -17,8 +17,8 @@ pub struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    /// The machine's clock, corrected by what the database's differs, in microseconds.
-    Machine { ahead: AtomicI64 },
+    /// The machine's clock, corrected by what the database's differs, in microseconds, once that is known.
+    Machine { ahead: AtomicI64, known: AtomicBool },
     /// Stands still until it is turned.
     Turned(watch::Sender<DateTime<Utc>>),
 }
@@ -26,7 +26,7 @@ enum Source {
 impl Clock {
     /// The machine's clock, which [`Clock::follow`] corrects.
     pub fn machine() -> Clock {
-        Clock(Arc::new(Source::Machine { ahead: AtomicI64::new(0) }))
+        Clock(Arc::new(Source::Machine { ahead: AtomicI64::new(0), known: AtomicBool::new(false) }))
     }
 
     /// A clock that stands at `at` until [`Clock::turn`] moves it.
@@ -37,16 +37,25 @@ impl Clock {
     /// What time it is.
     pub fn now(&self) -> DateTime<Utc> {
         match &*self.0 {
-            Source::Machine { ahead } => machine() + TimeDelta::microseconds(ahead.load(Ordering::Relaxed)),
+            Source::Machine { ahead, .. } => machine() + TimeDelta::microseconds(ahead.load(Ordering::Relaxed)),
             Source::Turned(at) => *at.borrow(),
         }
     }
 
     /// Corrects the machine's clock by the database's, read just now. A turned clock stays where it is.
     pub fn follow(&self, database: DateTime<Utc>) {
-        if let Source::Machine { ahead } = &*self.0 {
+        if let Source::Machine { ahead, known } = &*self.0 {
             let micros = (database - machine()).num_microseconds().unwrap_or(0);
             ahead.store(micros, Ordering::Relaxed);
+            known.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether it can be judged by: the machine's clock not before it has followed the database's.
+    pub fn is_set(&self) -> bool {
+        match &*self.0 {
+            Source::Machine { known, .. } => known.load(Ordering::Acquire),
+            Source::Turned(_) => true,
         }
     }
 
@@ -106,8 +115,10 @@ mod tests {
     #[test]
     fn the_machines_clock_follows_the_database() {
         let clock = Clock::machine();
+        assert!(!clock.is_set());
         let database = clock.now() + Duration::from_secs(7200);
         clock.follow(database);
+        assert!(clock.is_set());
         assert!((clock.now() - database).abs() < TimeDelta::seconds(60));
     }
 }

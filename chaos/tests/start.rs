@@ -1,10 +1,11 @@
 //! A start that the database fails is a start that is tried again, by the database's time.
 
 use cegid_indexer_chaos::{
-    patience::until_holds,
+    patience::{until, until_holds},
     replica::Armed,
     world::{Plan, World},
 };
+use cegid_simulator::{Outcome, RawCallback};
 use fault_proxy::{Pattern, Trap};
 
 /// Starts a replica whose first two connections that send this are cut, and waits until it works.
@@ -51,6 +52,31 @@ async fn a_connection_that_is_cut_while_the_schema_is_looked_at_ends_no_process(
 async fn no_lease_is_taken_by_the_machines_clock_when_the_databases_is_not_known_yet() {
     let mut world = world().await;
     cut_at(&mut world, "clock_timestamp", Armed { shift: 7200, ..Armed::default() }).await;
+    assert_eq!(world.number("select count(*) from chaos.wrong_time").await.unwrap(), 0);
+    stop(&mut world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_callback_is_not_refused_by_a_wrong_clock() {
+    let mut world = world().await;
+    world.links[0].database.refuse().await.unwrap();
+    // By this clock every signature has expired.
+    world.replicas[0].start(Armed { shift: 7200, ..Armed::default() }).unwrap();
+    let raw = RawCallback {
+        url: format!("http://{}/api/talentsoft/v1/acme/events", world.replicas[0].public.at),
+        body: br#"{"reference":"2026-00001","event_type":"vacancy_update"}"#.to_vec(),
+        content_md5: true,
+        ..RawCallback::default()
+    };
+    let simulator = world.tenants[0].simulator.clone();
+    let answered = async || {
+        let outcome = simulator.send_raw(&raw).await.outcome;
+        Ok(if let Outcome::Answered(status) = outcome { Some(status) } else { None })
+    };
+    assert_eq!(until("it answers", answered).await.unwrap(), 503);
+    world.links[0].database.accept_again().await.unwrap();
+    works(&mut world).await;
+    assert_eq!(until("it answers", answered).await.unwrap(), 200);
     assert_eq!(world.number("select count(*) from chaos.wrong_time").await.unwrap(), 0);
     stop(&mut world).await;
 }

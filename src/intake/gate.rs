@@ -84,6 +84,10 @@ impl Intake {
             Ok(body) => body,
             Err((reason, status)) => return Err(self.refuse(Refused { reason, ..refusal }, status)),
         };
+        if !self.clock.is_set() {
+            // It says whether a signature has expired: a right one must not be turned away by the wrong time.
+            return Err(self.refuse(Refused { reason: "no_clock", ..refusal }, StatusCode::SERVICE_UNAVAILABLE));
+        }
         let raw_path = parts.uri.path();
         let query = parts.uri.query().unwrap_or_default();
         let verified = self.tenant_of(&parts.method, raw_path, query, &parts.headers, &body);

@@ -33,6 +33,8 @@ const POINTS: [&str; 14] = [
 ];
 /// A point is passed so often at most before the one at which the process dies.
 const PASSINGS: u64 = 6;
+/// Callbacks of each tenant while a replica stops.
+const BURST: usize = 150;
 /// What a machine's clock is set wrong by.
 const SHIFT: i64 = 7200;
 
@@ -163,6 +165,13 @@ impl Storm {
         let nth = until("a replica works a tenant", async || self.holder().await).await?;
         let (since, attempts) = (self.world.tenants[0].simulator.now(), self.attempts(&unreadable).await?);
         let sent: Vec<usize> = self.world.tenants.iter().map(|tenant| tenant.simulator.sent().len()).collect();
+        // Callbacks are under way all the time that the stop takes.
+        for tenant in &self.world.tenants {
+            let key = tenant.simulator.truth().into_iter().find(|row| row.kind == "vacancy" && row.present);
+            let key = key.map(|row| row.key).unwrap_or_default();
+            (0..BURST).for_each(|_| tenant.simulator.announce("vacancy_update", &key));
+        }
+        self.pause(Duration::from_millis(300)).await?;
         self.world.replicas[nth].ask_to_stop()?;
         let status = self.world.replicas[nth].end().await.context("stopping under load")?;
         if status.success() {
