@@ -7,6 +7,7 @@ mod cegid;
 mod container;
 mod convergence;
 mod crashes;
+mod database;
 mod harness;
 mod hooks;
 mod hooks_commands;

@@ -50,9 +50,14 @@ pub async fn read(mut stream: TcpStream) -> Answer {
 
 /// Signed as the sender does, with nothing but the expiry of the tests.
 pub fn signature(method: &str, path: &str, secret: &str, query: &str) -> String {
+    signature_until("1789000300", method, path, secret, query)
+}
+
+/// The same with this expiry.
+pub fn signature_until(expires: &str, method: &str, path: &str, secret: &str, query: &str) -> String {
     use base64::Engine;
     use hmac::{KeyInit, Mac};
-    let text = format!("{method}\n\n\n1789000300\nx-ts-rec-expires:1789000300\n{path}?{query}");
+    let text = format!("{method}\n\n\n{expires}\nx-ts-rec-expires:{expires}\n{path}?{query}");
     let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(text.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
