@@ -1,5 +1,6 @@
 //! A connection that is lost on either side of a COMMIT.
 
+use cegid_simulator::{Endpoint, Fault, FaultKind};
 use fault_proxy::{Pattern, Trap};
 
 use crate::{
@@ -38,9 +39,13 @@ async fn a_callback_whose_commit_is_cut_is_refused_and_stored_at_most_as_often_a
 async fn cost(apart: &Apart, key: &str, trap: Trap) -> (usize, usize) {
     let (world, proxy) = (&apart.world, &apart.proxy);
     let (since, reports, sprung) = (world.last_request(), world.simulator.report_count(), proxy.counts().sprung);
-    proxy.set_trap(trap);
+    world.simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Hold).times(1));
     world.simulator.edit_silently(key).unwrap();
     assert_eq!(post(world, &body(key, "changed")).await, 200);
+    world.until("its answer is kept back", async |world: &World| world.simulator.held() == 1).await;
+    // Its settling is what commits next.
+    proxy.set_trap(trap);
+    world.simulator.release_held();
     world.until("the trap has sprung", async |_| proxy.counts().sprung == sprung + 1).await;
     let unsent = "select count(*) from report_item where noted > reported";
     world
