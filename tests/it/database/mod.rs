@@ -52,7 +52,7 @@ impl Apart {
     /// Everything adds up, and whatever was answered 200 is stored.
     async fn end(self, told: &Told) {
         assert_stored(&self.world, told).await;
-        self.world.end().await;
+        self.world.end_having_sent().await;
     }
 }
 

@@ -54,7 +54,7 @@ async fn the_service_works_where_each_transaction_meets_another_session() {
     assert_eq!(world.get(&world.operators, "/api/v1/tenants/acme/vacancies?q=a").await.0, 200);
     assert!(pooler.turns() > 100 && pooler.refused() == 0, "{} turns", pooler.turns());
     assert_stored(&world, &told).await;
-    world.end().await;
+    world.end_having_sent().await;
 }
 
 #[tokio::test]

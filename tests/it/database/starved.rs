@@ -47,5 +47,5 @@ async fn callbacks_are_answered_while_200_statements_stand_at_a_lock() {
     asking.shutdown().await;
     lock.rollback().await.unwrap();
     assert_stored(&world, &told).await;
-    world.end().await;
+    world.end_having_sent().await;
 }
