@@ -31,8 +31,15 @@ const EXIT_UNAVAILABLE: u8 = 69;
 /// Something failed while running, as in sysexits.h.
 const EXIT_SOFTWARE: u8 = 70;
 
+/// Says that it can be made to die: nobody should run such a build in earnest.
+const VERSION: &str = if cfg!(feature = "kill-points") {
+    concat!(env!("CARGO_PKG_VERSION"), " with kill points")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version = VERSION, about, max_term_width = 100)]
 struct Cli {
     /// File with the settings, TOML; without it, the environment alone
     #[arg(long, global = true, value_name = "FILE", env = "CEGID_INDEXER_CONFIG")]
