@@ -1,5 +1,7 @@
 //! The end of a world, and what must hold then.
 
+use std::collections::BTreeSet;
+
 use super::{
     World, history,
     stored::{self, Others},
@@ -12,12 +14,20 @@ impl World {
     async fn assert_nothing_lost_or_told(&self, others: Others) {
         let tenant = tenant();
         let mut wrong = stored::differences(&self.simulator, &self.database, tenant.as_str(), others).await;
-        wrong.extend(stored::strangers(&self.database, &[tenant.as_str()]).await);
+        let tenants = self.tenants();
+        let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
+        wrong.extend(stored::strangers(&self.database, &tenants).await);
         wrong.extend(history::steps_back(&self.database).await);
         if self.running.is_some() {
             wrong.extend(self.leaks().await);
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// Those that the service's settings name.
+    fn tenants(&self) -> BTreeSet<String> {
+        let named = self.pairs.iter().filter_map(|(key, _)| key.strip_prefix("CEGID_INDEXER__TENANTS__"));
+        named.filter_map(|rest| Some(rest.split_once("__")?.0.to_lowercase())).collect()
     }
 
     /// Settles, and fails unless everything adds up; then stops.

@@ -53,7 +53,7 @@ async fn a_capture_sent_again_and_again_is_stored_and_changes_nothing() {
         world.settle().await;
     }
     assert!(!world.indexed(Kind::Vacancy).await.contains_key(&keys[0]));
-    world.end().await;
+    world.end_having_sent().await;
 }
 
 #[tokio::test]
