@@ -27,7 +27,11 @@ async fn without_its_database_the_service_lives_refuses_with_retry_after_and_rec
     assert!(matches!(refused.outcome, cegid_simulator::Outcome::Answered(503)), "{:?}", refused.outcome);
     world.until("it is not ready", async |world: &World| world.get(&world.public, "/readyz").await.0 == 503).await;
     assert_eq!(world.get(&world.public, "/livez").await.0, 200);
-    assert!(world.get(&world.operators, "/readyz?verbose").await.1.contains("away"));
+    world
+        .until("it says why", async |world: &World| {
+            world.get(&world.operators, "/readyz?verbose").await.1.contains("away")
+        })
+        .await;
     server.start_again().unwrap();
     world.until("it is ready again", async |world: &World| world.get(&world.public, "/readyz").await.0 == 200).await;
     world
