@@ -23,6 +23,16 @@ const TWO_MORE: &str = "vacancy_new,vacancy_update,vacancy_status,vacancy_delete
 /// Subjects of each kind that are changed before a death.
 const CHANGED: usize = 5;
 
+/// Points that a registration passes, or that of a hook which is no longer wanted.
+const OF_HOOKS: [&str; 4] = ["hook-intended", "hook-answered", "hook-left", "hook-deleted"];
+/// Points of what takes something away for good.
+const AT_THE_END: [&str; 2] = ["erased", "purging"];
+
+/// Points that lie on the way of `serve` under load.
+pub(crate) fn under_load() -> Vec<&'static str> {
+    POINTS.into_iter().filter(|point| !OF_HOOKS.contains(point) && !AT_THE_END.contains(point)).collect()
+}
+
 /// What became of one point.
 pub struct Died {
     /// Its name.
@@ -41,14 +51,11 @@ pub async fn every_point(world: &mut World) -> anyhow::Result<Vec<Died>> {
     let mut died = Vec::new();
     let set = |world: &mut World, events: &str| world.replicas[0].set("TENANTS__ACME__EVENTS", events);
     set(world, EVENTS);
-    let of_hooks = ["hook-intended", "hook-answered", "hook-left", "hook-deleted"];
-    let at_the_end = ["erased", "purging"];
-    let others = POINTS.into_iter().filter(|point| !of_hooks.contains(point) && !at_the_end.contains(point));
     // The token is asked for in an empty world, and hooks are changed in one that is loaded.
-    let mut order: Vec<&str> = others.collect();
+    let mut order = under_load();
     order.sort_by_key(|point| *point != "token-given");
-    order.extend(of_hooks);
-    order.extend(at_the_end);
+    order.extend(OF_HOOKS);
+    order.extend(AT_THE_END);
     for point in order {
         match point {
             "hook-intended" => set(world, ONE_MORE),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 
 use cegid_indexer::{domain::Kind, index::documents};
-use cegid_simulator::{ReportRow, TruthRow};
 
 use crate::world::{Tenant, World};
 
@@ -70,7 +69,7 @@ pub async fn unreported(
             let truth = tenant.simulator.truth_of(kind.as_str(), &key);
             let told = report.zip(truth).is_some_and(|(report, truth)| {
                 // Of one that stays hidden though it is gone, the last that was known was told.
-                report.status == "success" && (!truth.present || is_of(report, &truth))
+                report.status == "success" && (!truth.present || report.is_of(&truth))
             });
             if !told {
                 wrong.push(format!("{kind} {key}: {report:?}"));
@@ -85,15 +84,4 @@ pub async fn unreported(
         }
     }
     Ok((looked, wrong))
-}
-
-/// Whether the report is about the record as it is now; a candidate's record has no date of its last change.
-fn is_of(report: &ReportRow, truth: &TruthRow) -> bool {
-    match truth.kind {
-        "vacancy" if truth.version > 1 => {
-            report.last_update_date == truth.updated.format("%Y-%m-%dT%H:%M:%S%.3f").to_string()
-        }
-        "vacancy" => true,
-        _ => report.at >= truth.updated,
-    }
 }

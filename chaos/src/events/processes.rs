@@ -9,28 +9,12 @@ use sqlx::types::Uuid;
 use super::{Event, cegid::EXPORTS};
 use crate::{
     patience::{until, until_holds},
+    points::under_load,
     replica::Armed,
     storm::Storm,
     world::LEASE,
 };
 
-/// Points that lie on the way of `serve` under load.
-const POINTS: [&str; 14] = [
-    "request-read",
-    "committed",
-    "handed-over",
-    "claimed",
-    "token-given",
-    "number-drawn",
-    "record-decoded",
-    "answer-read",
-    "settling",
-    "settled",
-    "report-read",
-    "report-posted",
-    "report-noted",
-    "page-settled",
-];
 /// A point is passed so often at most before the one at which the process dies.
 const PASSINGS: u64 = 6;
 /// Callbacks of each tenant while a replica stops.
@@ -72,7 +56,7 @@ impl Storm {
     pub(super) async fn arm(&mut self) -> anyhow::Result<()> {
         let nth = self.some_running();
         self.end(nth)?;
-        let point = (self.random.pick(&POINTS), self.random.between(1, PASSINGS));
+        let point = (self.random.pick(&under_load()), self.random.between(1, PASSINGS));
         let before = self.tally.deaths();
         self.world.replicas[nth].start(Armed { point: Some(point), ..Armed::default() })?;
         self.more(before, |storm| storm.tally.deaths()).await?;

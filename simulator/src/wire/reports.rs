@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::token::authorised;
 use super::{Note, json_answer, refusal, success};
 use crate::clock::read_date;
-use crate::simulator::Simulator;
+use crate::simulator::{Simulator, TruthRow};
 
 /// One item of a report that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,6 +36,21 @@ pub struct ReportRow {
     pub status: String,
     /// Messages of an error.
     pub messages: Vec<String>,
+}
+
+impl ReportRow {
+    /// Whether it is about the record as it is now; a candidate's record has no
+    /// date of its last change.
+    #[must_use]
+    pub fn is_of(&self, truth: &TruthRow) -> bool {
+        match truth.kind {
+            "vacancy" if truth.version > 1 => {
+                self.last_update_date == truth.updated.format("%Y-%m-%dT%H:%M:%S%.3f").to_string()
+            }
+            "vacancy" => true,
+            _ => self.at >= truth.updated,
+        }
+    }
 }
 
 /// Items accepted, and ids whose reports are refused.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use cegid_indexer::{domain::Kind, index::documents};
-use cegid_simulator::{ReportRow, TruthRow};
 
 use super::{World, tenant};
 
@@ -51,19 +50,8 @@ impl World {
                 let report = last.get(&(report_type.into(), key.clone()));
                 let truth = self.simulator.truth_of(kind.as_str(), &key).expect("a record of the simulator's");
                 assert!(report.is_some_and(|report| report.status == "success"), "{kind} {key}: {report:?}");
-                assert!(report.is_some_and(|report| is_of(report, &truth)), "as it was before: {key}: {report:?}");
+                assert!(report.is_some_and(|report| report.is_of(&truth)), "as it was before: {key}: {report:?}");
             }
         }
-    }
-}
-
-/// Whether the report is about the record as it is now; a candidate's record has no date of its last change.
-fn is_of(report: &ReportRow, truth: &TruthRow) -> bool {
-    match truth.kind {
-        "vacancy" if truth.version > 1 => {
-            report.last_update_date == truth.updated.format("%Y-%m-%dT%H:%M:%S%.3f").to_string()
-        }
-        "vacancy" => true,
-        _ => report.at >= truth.updated,
     }
 }
