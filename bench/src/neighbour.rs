@@ -60,7 +60,7 @@ pub struct Sizes {
     #[arg(long, default_value_t = 100_000)]
     unsettled: usize,
     /// neighbour: callbacks of the small tenant in each run
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 600)]
     callbacks: usize,
     /// neighbour: these a second
     #[arg(long, default_value_t = 10.0)]

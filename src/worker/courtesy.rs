@@ -1,5 +1,6 @@
-//! A tenant that is behind gives way to those that are not: a batch of a long queue or a page of a sweep keeps the machine busy for
-//! longer than a callback that can be served at once.
+//! A tenant that is behind gives way to those that are not: a batch of a long queue or a page of a sweep keeps the
+//! machine busy for longer than a callback that can be served at once. While others are served it works in small pieces
+//! with a rest before each, and waits a little longer when one of them is under way.
 //!
 //! Plain state of the process, for all its tenants. Wanted: a tenant with ten unsettled subjects is served nearly as
 //! soon beside one with 100,000 as alone; who gives way goes on, however busy the others are.
@@ -10,10 +11,13 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::domain::TenantId;
 
-/// The longest wait before a piece of work; a batch takes about as long, so that who gives way keeps half of its pace.
+/// The longest wait before a piece of work.
 const MOST: Duration = Duration::from_millis(50);
+/// Before a piece of work beside others, which finds the processors and the disk free for them: a piece takes about as
+/// long, so that who is behind keeps half of its pace.
+const REST: Duration = Duration::from_millis(10);
 /// Documents that are settled at once beside others.
-const PIECE: usize = 25;
+const PIECE: usize = 16;
 /// For so long at most others give way to what begins: it may be waiting for Cegid.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -60,9 +64,14 @@ impl Courtesy {
         Prompt { courtesy: self, tenant }
     }
 
-    /// Before a piece of work of a tenant that is behind: waits a little while another is served that is not.
+    /// Before a piece of work of a tenant that is behind: rests if another that is not was served lately, and waits a
+    /// little while one is.
     pub async fn give_way(&self, tenant: &TenantId) {
         let mut served = self.served.subscribe();
+        if others(&served.borrow(), tenant).next().is_none() {
+            return;
+        }
+        tokio::time::sleep(REST).await;
         // The sender lives in this, so waiting ends only when nobody is left, or when it has been long enough.
         let gone = served.wait_for(|served| !others(served, tenant).any(|other| other.under_way > 0));
         let _waited = tokio::time::timeout(MOST, gone).await;
@@ -95,18 +104,20 @@ mod tests {
         drop(own);
         let prompts = (courtesy.prompt(&small), courtesy.prompt(&other));
         courtesy.give_way(&big).await;
-        assert_eq!(began.elapsed(), MOST);
+        assert_eq!(began.elapsed(), REST + MOST);
         drop(prompts.0);
         tokio::join!(courtesy.give_way(&big), async {
-            tokio::time::sleep(MOST / 5).await;
+            tokio::time::sleep(REST + MOST / 5).await;
             drop(prompts.1);
         });
-        assert_eq!(began.elapsed(), MOST * 6 / 5);
+        assert_eq!(began.elapsed(), REST * 2 + MOST * 6 / 5);
+        courtesy.give_way(&big).await;
+        assert_eq!(began.elapsed(), REST * 3 + MOST * 6 / 5, "another may follow");
         assert_eq!(courtesy.piece(&big), PIECE);
         let _waits_for_cegid = courtesy.prompt(&small);
         tokio::time::sleep(SOON).await;
         assert_eq!(courtesy.piece(&big), usize::MAX);
         courtesy.give_way(&big).await;
-        assert_eq!(began.elapsed(), SOON + MOST * 6 / 5, "it waits for who waits for Cegid");
+        assert_eq!(began.elapsed(), SOON + REST * 3 + MOST * 6 / 5, "it waits for who waits for Cegid");
     }
 }
