@@ -7,15 +7,13 @@ use cegid_indexer::{domain::Kind, index::documents};
 use crate::world::{Tenant, World};
 
 /// What differs between the index of a tenant and the truth. A vacancy that never was live may be left out: nothing
-/// asks for it. One that was hidden before it was deleted, with no callback about it, stays hidden: no sweep reads those.
-/// Nothing is said of `broken`, whose records cannot be read.
+/// asks for it. Nothing is said of `broken`, whose records cannot be read.
 ///
 /// # Errors
 /// When the index cannot be read.
 pub async fn differences(world: &World, tenant: &Tenant, broken: &HashSet<String>) -> anyhow::Result<Vec<String>> {
     let mut differences = Vec::new();
     let truth = tenant.simulator.truth();
-    let told = deletions_told(tenant);
     for kind in Kind::ALL {
         let titles = documents::titles(&world.database, &tenant.id, kind).await?;
         let mut indexed: BTreeMap<String, (String, bool)> =
@@ -25,7 +23,6 @@ pub async fn differences(world: &World, tenant: &Tenant, broken: &HashSet<String
             let wanted = row.present && !row.anonymised;
             match held {
                 _ if broken.contains(&row.key) => {}
-                Some((_, false)) if !wanted && kind == Kind::Vacancy && !told.contains(&row.key) => {}
                 Some((_, live)) if !wanted => {
                     differences.push(format!("{kind} {} (live {live}) should be gone", row.key))
                 }
@@ -40,12 +37,6 @@ pub async fn differences(world: &World, tenant: &Tenant, broken: &HashSet<String
         differences.extend(indexed.into_keys().map(|key| format!("{kind} {key} is nowhere at Cegid")));
     }
     Ok(differences)
-}
-
-/// Vacancies whose deletion was told and answered 2xx.
-fn deletions_told(tenant: &Tenant) -> HashSet<String> {
-    let sent = tenant.simulator.sent().into_iter();
-    sent.filter(|sent| sent.event == "vacancy_deleted" && sent.accepted()).map(|sent| sent.key).collect()
 }
 
 /// Subjects whose last report at Cegid is not their last outcome, and how many were looked at.
@@ -67,10 +58,8 @@ pub async fn unreported(
             looked += 1;
             let report = last.get(&(report_type.to_owned(), key.clone()));
             let truth = tenant.simulator.truth_of(kind.as_str(), &key);
-            let told = report.zip(truth).is_some_and(|(report, truth)| {
-                // Of one that stays hidden though it is gone, the last that was known was told.
-                report.status == "success" && (!truth.present || report.is_of(&truth))
-            });
+            let told =
+                report.zip(truth).is_some_and(|(report, truth)| report.status == "success" && report.is_of(&truth));
             if !told {
                 wrong.push(format!("{kind} {key}: {report:?}"));
             }

@@ -32,7 +32,7 @@ enum Asked {
     Run {
         #[arg(long)]
         tenant: String,
-        /// incremental: what was updated; full: every live vacancy; rolling: every indexed candidate
+        /// incremental: what was updated; full: every live vacancy; rolling: every indexed candidate and hidden vacancy
         #[arg(long = "use", value_enum)]
         purpose: Purpose,
     },
@@ -122,15 +122,15 @@ fn line(run: &Run) -> String {
 }
 
 async fn run(database: &Database, tenant: &TenantId, purpose: Purpose) -> sqlx::Result<ExitCode> {
-    let (kinds, purpose): (&[Kind], Use) = match purpose {
-        Purpose::Incremental => (&Kind::ALL, Use::Incremental),
-        Purpose::Full => (&[Kind::Vacancy], Use::Full),
-        Purpose::Rolling => (&[Kind::Candidate], Use::Rolling),
+    let purpose = match purpose {
+        Purpose::Incremental => Use::Incremental,
+        Purpose::Full => Use::Full,
+        Purpose::Rolling => Use::Rolling,
     };
     let now = database.time().await?;
     let mut asked = false;
-    for kind in kinds {
-        asked |= sweeps::ask(database, tenant, *kind, purpose, now).await?;
+    for kind in Kind::ALL {
+        asked |= sweeps::ask(database, tenant, kind, purpose, now).await?;
     }
     if !asked {
         let says = format!("{tenant} has no such sweep planned yet: has the service worked it since its last start?");

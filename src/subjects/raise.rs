@@ -167,9 +167,18 @@ pub struct Next<'a> {
     pub returning: Duration,
 }
 
-/// Asks for a refresh of the next subjects that are indexed, or were removed by absence lately. Gives the last key and
-/// how many; none when there are no more. Buried ones are tried again: a person must not stay in the index because a
-/// record cannot be read.
+/// What a step of a round has asked for.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The last key, from which the next step goes on; none when nothing is left of the round.
+    pub last: Option<String>,
+    /// Subjects that did not wait already.
+    pub raised: i64,
+}
+
+/// Asks for a refresh of the next subjects of a round: those that no list shows. They are the indexed candidates, the
+/// hidden vacancies whose key a filter can name, and what was removed by absence lately. Buried ones are tried again: a
+/// person must not stay in the index because a record cannot be read.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -179,12 +188,14 @@ pub async fn want_next(
     kind: Kind,
     now: DateTime<Utc>,
     next: Next<'_>,
-) -> sqlx::Result<Option<(String, u64)>> {
+) -> sqlx::Result<Step> {
     let row = sqlx::query!(
         r#"with next as (
              select key, waiting from subject
              where tenant = $1 and kind = $2 and key > $3
-               and (state in ('live', 'hidden') or (removed_cause = 'absence' and removed_at > $6))
+               and (state = 'hidden' or (state = 'live' and kind = 'candidate')
+                    or (removed_cause = 'absence' and removed_at > $6))
+               and (kind = 'candidate' or key !~ '[,|:]')
              order by key limit $4 for no key update
            ), raised as (
              update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
@@ -192,7 +203,7 @@ pub async fn want_next(
              from next where s.tenant = $1 and s.kind = $2 and s.key = next.key and not next.waiting
              returning s.key
            )
-           select (select max(key) from next) as last, (select count(*) from raised) as "count!""#,
+           select (select max(key) from next having count(*) = $4) as last, (select count(*) from raised) as "raised!""#,
         tenant.as_str(),
         kind.as_str(),
         next.after,
@@ -202,16 +213,17 @@ pub async fn want_next(
     )
     .fetch_one(database.pool())
     .await?;
-    Ok(row.last.map(|last| (last, row.count.unsigned_abs())))
+    Ok(Step { last: row.last, raised: row.raised })
 }
 
-/// Subjects of a kind that the index holds.
+/// About how many subjects a round asks for.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn indexed(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<i64> {
+pub async fn in_round(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
-        r#"select count(*) as "count!" from subject where tenant = $1 and kind = $2 and state in ('live', 'hidden')"#,
+        r#"select count(*) as "count!" from subject
+           where tenant = $1 and kind = $2 and (state = 'hidden' or (state = 'live' and kind = 'candidate'))"#,
         tenant.as_str(),
         kind.as_str()
     )

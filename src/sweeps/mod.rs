@@ -25,7 +25,7 @@ pub enum Use {
     Incremental,
     /// The live vacancies, held against those that are live here.
     Full,
-    /// Every indexed candidate, asked for by id.
+    /// What no list shows, asked for by key: every indexed candidate, every hidden vacancy.
     Rolling,
 }
 
@@ -43,11 +43,11 @@ impl Use {
         }
     }
 
-    /// Those of a kind that recur: no event tells of a candidate that is gone, so each is asked for by its id.
-    pub fn recurring(kind: Kind) -> [Use; 2] {
+    /// Those of a kind that recur.
+    pub fn recurring(kind: Kind) -> &'static [Use] {
         match kind {
-            Kind::Vacancy => [Use::Incremental, Use::Full],
-            Kind::Candidate => [Use::Incremental, Use::Rolling],
+            Kind::Vacancy => &[Use::Incremental, Use::Full, Use::Rolling],
+            Kind::Candidate => &[Use::Incremental, Use::Rolling],
         }
     }
 

@@ -75,6 +75,36 @@ async fn people_who_were_anonymised_or_deleted_in_silence_are_gone_after_one_rol
 }
 
 #[tokio::test]
+async fn a_hidden_vacancy_that_is_deleted_in_silence_is_gone_after_one_rolling_sweep() {
+    let world = World::start(Plan::sized(20, 0)).await;
+    world.settle().await;
+    let truth = world.simulator.truth().into_iter();
+    let live: Vec<String> = truth.filter(|row| row.live && row.present).map(|row| row.key).collect();
+    let (deleted, archived) = (&live[0], &live[1]);
+    for key in [deleted, archived] {
+        world.simulator.set_vacancy_status_silently(key, "Archived").unwrap();
+    }
+    world.sweep(&[Use::Full]).await;
+    world.settle().await;
+    assert!(!world.indexed(Kind::Vacancy).await[deleted].1, "an archived vacancy is searchable");
+    assert_eq!(world.gaps().await, 2);
+    world.simulator.delete_silently(deleted).unwrap();
+    let before = world.last_request();
+    world.sweep(&[Use::Rolling]).await;
+    world.settle().await;
+    world.assert_equal_to_truth().await;
+    let indexed = world.indexed(Kind::Vacancy).await;
+    assert_eq!((indexed.contains_key(deleted), indexed.get(archived).map(|it| it.1)), (false, Some(false)));
+    assert_eq!(world.gaps().await, 3);
+    // Those that are live are the full sweep's; one of them proves the absence.
+    let asked =
+        |key: &str| world.simulator.count_requests(|request| request.number > before && request.query.contains(key));
+    assert!(asked(archived) > 0);
+    assert!(live[2..].iter().map(|key| asked(key)).sum::<usize>() < live.len() - 2);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_record_that_was_wrongly_absent_for_an_hour_comes_back_by_itself() {
     let world = World::start(Plan::default()).await;
     world.settle().await;

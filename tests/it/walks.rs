@@ -125,6 +125,21 @@ async fn an_outage_of_hours_makes_a_walk_pass_over_nobody() {
 }
 
 #[tokio::test]
+async fn a_round_of_few_takes_its_period_and_the_next_one_follows() {
+    let world = World::start(Plan::sized(0, 8).with("TENANTS__ACME__ROLLING_PERIOD", "7d")).await;
+    world.settle().await;
+    for key in world.indexed(Kind::Candidate).await.into_keys().take(2) {
+        world.simulator.delete_silently(&key).unwrap();
+        for _ in 0..15 {
+            world.turn(Duration::from_secs(12 * 3600));
+            world.pass(Duration::from_secs(100)).await;
+        }
+        assert!(!world.indexed(Kind::Candidate).await.contains_key(&key), "not read for seven days and a half");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_round_that_is_asked_for_while_it_takes_a_step_begins_anew_at_once() {
     let mut world = World::start(Plan::sized(0, 5)).await;
     world.settle().await;

@@ -8,7 +8,7 @@
 //! | incremental | what was updated since the run before, whatever its status | hourly |
 //! | initial | everything, by windows of update dates, the newest first | once |
 //! | full | every live vacancy; then, one by one, those that are live here and were not shown | daily |
-//! | rolling | every indexed candidate, by id, spread over its period | all the time |
+//! | rolling | every indexed candidate and every hidden vacancy, by key, spread over its period | all the time |
 //!
 //! Walks over a list (`walk`) carry whole records and settle subjects directly. What is asked for by key (`reread`) is
 //! raised in the queue and takes the way of every other refresh, where an absence is confirmed. Neither removes anything
@@ -107,10 +107,8 @@ impl Sweeper {
         let windows = sweeps::windows(now, context.settings.load_window, context.settings.load_windows);
         sweeps::plan_initial(database, tenant, kind, &windows).await?;
         for purpose in Use::recurring(kind) {
-            let interval = self.interval(purpose);
-            // A round begins at once, and is spread over its period.
-            let first = if purpose == Use::Rolling { now } else { now + interval };
-            sweeps::plan(database, tenant, kind, purpose, interval, first).await?;
+            let interval = self.interval(*purpose);
+            sweeps::plan(database, tenant, kind, *purpose, interval, now + interval).await?;
         }
         Ok(())
     }
@@ -118,10 +116,10 @@ impl Sweeper {
     fn interval(&self, purpose: Use) -> Duration {
         let settings = &self.context.settings;
         match purpose {
-            Use::Initial => Duration::ZERO,
+            // A round is spread over its period, and the next one follows.
+            Use::Initial | Use::Rolling => Duration::ZERO,
             Use::Incremental => settings.incremental_interval,
             Use::Full => settings.full_interval,
-            Use::Rolling => settings.rolling_period,
         }
     }
 

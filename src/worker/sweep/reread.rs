@@ -1,4 +1,4 @@
-//! What is asked for by key: live vacancies that a full list did not show, and every candidate in its turn.
+//! What is asked for by key: live vacancies that a full list did not show; candidates and hidden vacancies in their turn.
 //!
 //! Asking raises subjects in the queue. Reading, judging an absence and confirming it is the refresh's, as for a
 //! callback: a record that two reads lack leaves the index, one that is anonymised leaves at once.
@@ -19,7 +19,7 @@ use crate::{
 const UNSEEN: usize = 300;
 /// Between two such steps; what the last one asked for has been read by then.
 const UNSEEN_PAUSE: Duration = Duration::from_secs(60);
-/// Candidates asked for in one step, as many as one call can name.
+/// Subjects of a round asked for in one step, as many as one call can name.
 const NEXT: usize = 99;
 
 impl Sweeper {
@@ -76,25 +76,24 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Asks for the next candidates of a round; true when none is left.
+    /// Asks for the next subjects of a round; true when none is left.
     pub(super) async fn ask_for_next(&self, sweep: &Sweep) -> sqlx::Result<bool> {
         let (context, kind) = (&self.context, self.kind);
         let (database, tenant, now) = (context.database(), &context.tenant, self.now());
         let next = Next { after: &sweep.next_key, most: NEXT, returning: context.settings.rolling_period };
         let next = subjects::want_next(database, tenant, kind, now, next).await?;
         let mut progress = Progress { next_offset: sweep.next_offset, ..Progress::default() };
-        match next {
-            Some((last, raised)) => {
+        progress.unseen = next.raised;
+        match next.last {
+            Some(last) => {
                 progress.next_key = last;
-                progress.unseen = raised as i64;
                 // An operator does not wait for the pace.
                 progress.due_at = if sweep.asked { None } else { Some(now + self.pace().await?) };
-                context.queues[kind as usize].wake();
             }
-            None => {
-                progress.next_key.clone_from(&sweep.next_key);
-                progress.finished = true;
-            }
+            None => progress.finished = true,
+        }
+        if next.raised > 0 {
+            context.queues[kind as usize].wake();
         }
         sweeps::advance(database, tenant, kind, sweep, now, &progress).await?;
         if sweep.asked {
@@ -113,8 +112,8 @@ impl Sweeper {
     /// Until the next step of a round: what is permitted of its period, divided by the steps that it takes.
     async fn pace(&self) -> sqlx::Result<Duration> {
         let context = &self.context;
-        let subjects = subjects::indexed(context.database(), &context.tenant, self.kind).await?;
-        let steps = u32::try_from(subjects.unsigned_abs() / NEXT as u64 + 1).unwrap_or(u32::MAX);
+        let subjects = subjects::in_round(context.database(), &context.tenant, self.kind).await?;
+        let steps = u32::try_from(subjects.unsigned_abs().div_ceil(NEXT as u64)).unwrap_or(u32::MAX).max(1);
         Ok(context.settings.rolling_period.mul_f64(context.settings.bulk_hours.share()) / steps)
     }
 }

@@ -20,7 +20,7 @@ impl World {
     pub async fn sweep(&self, uses: &[Use]) {
         let planned = "select count(*) from sweep where use <> 'initial' and finished_at is null";
         self.until("the sweeps are planned", async |world: &World| {
-            sqlx::query_scalar::<_, i64>(planned).fetch_one(world.database.pool()).await.unwrap() == 4
+            sqlx::query_scalar::<_, i64>(planned).fetch_one(world.database.pool()).await.unwrap() == 5
         })
         .await;
         for purpose in uses {
