@@ -9,6 +9,18 @@ use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+/// Lets the process open as many files as the system permits it: by default it begins with about a thousand, and a
+/// connection that is kept open is one of them. Gives how many.
+///
+/// # Errors
+/// When the system refuses.
+pub fn permit_open_files() -> std::io::Result<Option<u64>> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
+    Ok(most)
+}
+
 /// When to stop.
 #[derive(Clone, Debug)]
 pub struct Stop {

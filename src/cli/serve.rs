@@ -6,7 +6,7 @@ use cegid_indexer::{
     app::{App, StartError},
     clock::Clock,
     database::Database,
-    lifecycle::{Stop, stop_on_signals},
+    lifecycle::{Stop, permit_open_files, stop_on_signals},
     settings::Settings,
     telemetry,
 };
@@ -59,6 +59,10 @@ pub fn serve(file: Option<&Path>) -> ExitCode {
         Ok(prepared) => prepared,
         Err(code) => return code,
     };
+    match permit_open_files() {
+        Ok(most) => tracing::debug!(most, "files that may be open"),
+        Err(error) => tracing::warn!(error = %error, "raising the number of files that may be open failed"),
+    }
     let work = match work_runtime() {
         Ok(work) => work,
         Err(code) => return code,

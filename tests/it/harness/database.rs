@@ -59,6 +59,8 @@ async fn migrate(url: String) {
 fn place() -> &'static Place {
     static PLACE: OnceLock<Place> = OnceLock::new();
     PLACE.get_or_init(|| {
+        // Tests run side by side, each with connections to both its ends.
+        cegid_indexer::lifecycle::permit_open_files().expect("more open files than by default");
         #[allow(clippy::disallowed_methods, reason = "the one variable of the tests")]
         let place = match std::env::var(URL) {
             Ok(url) => Place::Named(url),

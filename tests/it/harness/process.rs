@@ -28,6 +28,20 @@ impl Service {
         Service(child)
     }
 
+    /// The same where it may open few files, as far as it does not ask the system for more.
+    #[cfg(target_os = "linux")]
+    pub fn start_with_few_files(environment: &HashMap<String, String>) -> Service {
+        let child = Command::new("sh")
+            .args(["-c", "ulimit -Sn 500 && exec \"$0\" serve", BINARY])
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Service(child)
+    }
+
     /// What the system shows of it, under `/proc`.
     #[cfg(target_os = "linux")]
     pub fn shown(&self, what: &str) -> std::path::PathBuf {
