@@ -147,7 +147,7 @@ impl Storm {
         };
         until_holds("nothing fails any more", failing).await?;
         let nth = until("a replica works a tenant", async || self.holder().await).await?;
-        let (since, attempts) = (self.world.tenants[0].simulator.now(), self.attempts(&unreadable).await?);
+        let (since, attempts) = (self.world.tenants[0].simulator.now(), self.attempts(&unreadable).await?.len());
         let sent: Vec<usize> = self.world.tenants.iter().map(|tenant| tenant.simulator.sent().len()).collect();
         // Callbacks are under way all the time that the stop takes.
         for tenant in &self.world.tenants {
@@ -163,9 +163,8 @@ impl Storm {
         } else {
             self.tally.unclean.push(format!("a replica was asked to stop and ended with {status}"));
         }
-        let more = self.attempts(&unreadable).await? - attempts;
-        if more != 0 {
-            self.tally.unclean.push(format!("{more} attempts were counted while a replica stopped"));
+        for says in self.attempts(&unreadable).await?.split_off(attempts) {
+            self.tally.unclean.push(format!("an attempt was counted while a replica stopped: {says}"));
         }
         for (tenant, sent) in self.world.tenants.iter().zip(sent) {
             let since_then = tenant.simulator.sent_after(sent).into_iter().filter(|sent| sent.at >= since);
@@ -178,8 +177,10 @@ impl Storm {
         self.world.start_all()
     }
 
-    async fn attempts(&self, unreadable: &[String]) -> anyhow::Result<i64> {
-        let query = "select count(*) from chaos.attempt where key <> all($1)";
-        Ok(sqlx::query_scalar(query).bind(unreadable).fetch_one(&self.world.pool).await?)
+    /// Which subject each attempt was about and why it failed, in the order of failing.
+    async fn attempts(&self, unreadable: &[String]) -> anyhow::Result<Vec<String>> {
+        let query = "select concat_ws(' ', tenant, kind, key, attempts, says) from chaos.attempt
+                     where key <> all($1) order by n";
+        Ok(sqlx::query_scalar(query).bind(unreadable).fetch_all(&self.world.pool).await?)
     }
 }
