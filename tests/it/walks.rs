@@ -7,6 +7,7 @@ use cegid_indexer::{
     sweeps::{self, Progress, Use},
 };
 use cegid_simulator::{Change, Endpoint, Fault, FaultKind, Spoil};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     convergence::{live_candidates, live_vacancies},
@@ -126,15 +127,27 @@ async fn an_outage_of_hours_makes_a_walk_pass_over_nobody() {
 
 #[tokio::test]
 async fn a_round_of_few_takes_its_period_and_the_next_one_follows() {
+    const PERIOD: TimeDelta = TimeDelta::days(7);
     let world = World::start(Plan::sized(0, 8).with("TENANTS__ACME__ROLLING_PERIOD", "7d")).await;
     world.settle().await;
-    for key in world.indexed(Kind::Candidate).await.into_keys().take(2) {
+    let round = async |world: &World, it: &'static str| -> Option<(i32, DateTime<Utc>)> {
+        let query = format!("select position, due_at from sweep where kind = 'candidate' and use = 'rolling' and {it}");
+        sqlx::query_as(sqlx::AssertSqlSafe(query)).fetch_optional(world.database.pool()).await.unwrap()
+    };
+    let resting = "started_at is not null and finished_at is null";
+    for (nth, key) in world.indexed(Kind::Candidate).await.into_keys().take(2).enumerate() {
+        let rests = async |world: &World| round(world, resting).await.is_some_and(|it| it.1 > world.clock.now());
+        world.until("a round rests", rests).await;
+        let (position, due_at) = round(&world, resting).await.unwrap();
+        let now = world.clock.now();
+        assert_eq!(position, nth as i32);
+        assert!(due_at - now <= PERIOD && due_at - now > PERIOD - TimeDelta::hours(1), "{due_at} at {now}");
         world.simulator.delete_silently(&key).unwrap();
-        for _ in 0..15 {
-            world.turn(Duration::from_secs(12 * 3600));
-            world.pass(Duration::from_secs(100)).await;
-        }
-        assert!(!world.indexed(Kind::Candidate).await.contains_key(&key), "not read for seven days and a half");
+        world.turn((due_at - now).to_std().unwrap());
+        let over = async |world: &World| round(world, resting).await.is_none_or(|it| it.0 > position);
+        world.until("the round is over", over).await;
+        world.settle().await;
+        assert!(!world.indexed(Kind::Candidate).await.contains_key(&key), "round {position} has not read {key}");
     }
     world.end().await;
 }
