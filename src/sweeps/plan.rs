@@ -55,7 +55,7 @@ pub async fn plan_initial(database: &Database, tenant: &TenantId, kind: Kind, wi
 }
 
 /// Notes the next run of a sweep that recurs: due an interval after the last one began, but no sooner than a quarter of
-/// it after that one ended, so that a long one leaves the others their turn; the first one at `first`. One that is
+/// it after that one ended, so that a long one leaves the others their turn; the first one an interval from now. One that is
 /// planned behind a finished run and has not begun takes the interval on.
 ///
 /// # Errors
@@ -66,7 +66,7 @@ pub async fn plan(
     kind: Kind,
     purpose: Use,
     interval: Duration,
-    first: DateTime<Utc>,
+    now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "with last as (
@@ -86,7 +86,7 @@ pub async fn plan(
         kind.as_str(),
         purpose.as_str(),
         interval as _,
-        first
+        now + interval
     )
     .execute(database.pool())
     .await?;

@@ -107,8 +107,7 @@ impl Sweeper {
         let windows = sweeps::windows(now, context.settings.load_window, context.settings.load_windows);
         sweeps::plan_initial(database, tenant, kind, &windows).await?;
         for purpose in Use::recurring(kind) {
-            let interval = self.interval(*purpose);
-            sweeps::plan(database, tenant, kind, *purpose, interval, now + interval).await?;
+            sweeps::plan(database, tenant, kind, *purpose, self.interval(*purpose), now).await?;
         }
         Ok(())
     }

@@ -17,29 +17,19 @@ impl Service {
 
     /// The same with somewhere for its log to go.
     pub fn start_logging(environment: &HashMap<String, String>, log: impl Into<Stdio>) -> Service {
-        let child = Command::new(BINARY)
-            .arg("serve")
-            .envs(environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Service(child)
+        Service::run(Command::new(BINARY).arg("serve"), environment, log)
     }
 
     /// The same where it may open few files, as far as it does not ask the system for more.
     #[cfg(target_os = "linux")]
     pub fn start_with_few_files(environment: &HashMap<String, String>) -> Service {
-        let child = Command::new("sh")
-            .args(["-c", "ulimit -Sn 500 && exec \"$0\" serve", BINARY])
-            .envs(environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Service(child)
+        let command = "ulimit -Sn 500 && exec \"$0\" serve";
+        Service::run(Command::new("sh").args(["-c", command, BINARY]), environment, Stdio::null())
+    }
+
+    fn run(command: &mut Command, environment: &HashMap<String, String>, log: impl Into<Stdio>) -> Service {
+        let child = command.envs(environment).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        Service(child.unwrap())
     }
 
     /// What the system shows of it, under `/proc`.
