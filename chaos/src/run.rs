@@ -80,6 +80,8 @@ pub async fn run(plan: Plan, time: Duration) -> anyhow::Result<Outcome> {
 fn chaos_lines(tally: &Tally, load: &Counts) -> Vec<Line> {
     let forged = load.forged_accepted.load(Ordering::Relaxed);
     let accepted = if forged > 0 { vec![format!("{forged} were answered 2xx")] } else { Vec::new() };
+    let unfelt =
+        tally.unfelt().map(|(event, done)| format!("{} times {}: never {}", done.times, event.name(), event.effect()));
     vec![
         Line {
             holds: "nobody is let in under another's secret",
@@ -96,6 +98,6 @@ fn chaos_lines(tally: &Tally, load: &Counts) -> Vec<Line> {
             counted: "every stop and freeze under load".to_owned(),
             wrong: tally.unclean.clone(),
         },
-        Line { holds: "the chaos happened", counted: format!("{} events", tally.times()), wrong: tally.unfelt() },
+        Line { holds: "the chaos happened", counted: format!("{} events", tally.times()), wrong: unfelt.collect() },
     ]
 }

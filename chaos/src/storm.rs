@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const GAP: u64 = 1500;
 /// What is not felt by then is let be.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How much longer a storm may go on, for what was done and not felt yet.
+const OVERTIME: Duration = Duration::from_secs(120);
 /// With every fault gone, replicas are ready by then.
 const REST: Duration = Duration::from_secs(120);
 /// Lines of a log that are shown of a process that ended.
@@ -59,7 +61,7 @@ impl Storm {
         Storm { world, random, tally, lasting: Vec::new(), deck: Vec::new(), broken: Vec::new() }
     }
 
-    /// Goes on for so long, then takes every fault away. Gives the load that was on, ended.
+    /// Goes on for so long, and until all that was done was felt; then takes every fault away. Gives the load, ended.
     ///
     /// # Errors
     /// When the suite itself fails: what the service does wrong is told by the balance.
@@ -68,8 +70,7 @@ impl Storm {
         let (mut load, broken) = Load::start(&self.world, seed);
         self.broken = broken;
         let end = Instant::now() + time;
-        while Instant::now() < end {
-            let event = self.draw();
+        while let Some(event) = self.following(end) {
             event.happen(self).await?;
             let gap = self.random.between(0, GAP);
             self.pause(Duration::from_millis(gap)).await?;
@@ -77,6 +78,15 @@ impl Storm {
         load.stop().await?;
         self.calm().await?;
         Ok(load)
+    }
+
+    /// What happens next; after the end, only what was never felt: one fault may hide another.
+    fn following(&mut self, end: Instant) -> Option<Event> {
+        let now = Instant::now();
+        if now < end {
+            return Some(self.draw());
+        }
+        self.tally.unfelt().map(|(event, _)| event).next().filter(|_| now < end + OVERTIME)
     }
 
     /// Every event comes once before any comes again.

@@ -47,9 +47,8 @@ impl Tally {
     }
 
     /// What was done and never felt.
-    pub fn unfelt(&self) -> Vec<String> {
-        let unfelt = self.done.iter().filter(|(_, done)| done.felt == 0);
-        unfelt.map(|(event, done)| format!("{} times {}: never {}", done.times, event.name(), event.effect())).collect()
+    pub fn unfelt(&self) -> impl Iterator<Item = (Event, Done)> {
+        self.done.iter().map(|(event, done)| (*event, *done)).filter(|(_, done)| done.felt == 0)
     }
 }
 

@@ -175,6 +175,55 @@ async fn poison_among_five_hundred_callbacks_costs_nobody_an_answer() {
     world.leave().await;
 }
 
+/// Which data a later PostgreSQL, or an operator's own rule, refuses is not ours to know.
+#[tokio::test]
+async fn what_the_database_refuses_costs_its_own_subject_and_nobody_else_anything() {
+    const CALLBACKS: usize = 64;
+    let world = World::start(quiet()).await;
+    sqlx::query("alter table delivery add constraint refused check (event <> 'vacancy_refused')")
+        .execute(world.database.pool())
+        .await
+        .unwrap();
+    // At the beginning, in the middle, side by side, and at the end of what gathers behind the first.
+    let refused = [1, 2, 17, 31, 32, 33, 50, CALLBACKS - 1];
+    let bodies: Vec<Vec<u8>> = (0..CALLBACKS)
+        .map(|nth| {
+            let event = if refused.contains(&nth) { "vacancy_refused" } else { "vacancy_update" };
+            format!(r#"{{"event_type":"{event}","reference":"key-{nth}"}}"#).into_bytes()
+        })
+        .collect();
+    let mut held = world.database.pool().begin().await.unwrap();
+    sqlx::query("lock table delivery in exclusive mode").execute(&mut *held).await.unwrap();
+    let release = async {
+        let waits = async |world: &World| {
+            let waiting = "select count(*) from pg_locks where not granted and relation = 'delivery'::regclass";
+            sqlx::query_scalar::<_, i64>(waiting).fetch_one(world.database.pool()).await.unwrap() > 0
+        };
+        world.until_by_itself("a callback waits for its commit", waits).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        held.rollback().await.unwrap();
+    };
+    let sending = futures_util::future::join_all(bodies.iter().map(|body| post(&world, EVENTS, body)));
+    let (sent, ()) = tokio::join!(sending, release);
+    assert!(sent.iter().all(|sent| status(sent) == 200), "{:?}", sent.iter().find(|sent| status(sent) != 200));
+
+    let stored: Vec<(Vec<u8>, Option<String>, Option<String>)> =
+        sqlx::query_as("select body, key, ignored from delivery").fetch_all(world.database.pool()).await.unwrap();
+    assert_eq!(stored.len(), CALLBACKS, "each once");
+    for (nth, body) in bodies.iter().enumerate() {
+        let (_, key, ignored) = stored.iter().find(|(stored, ..)| stored == body).unwrap();
+        let wanted = (!refused.contains(&nth)).then(|| format!("key-{nth}"));
+        assert_eq!((key, ignored.as_deref()), (&wanted, wanted.is_none().then_some("unstorable")), "{nth}");
+    }
+    let raised: i64 = sqlx::query_scalar("select count(*) from subject where key like 'key-%'")
+        .fetch_one(world.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(raised, (CALLBACKS - refused.len()) as i64);
+    world.settle().await;
+    world.leave().await;
+}
+
 #[tokio::test]
 async fn unknown_events_arrays_and_pings_are_stored_as_what_they_are() {
     let world = World::start(quiet()).await;
