@@ -189,7 +189,8 @@ async fn what_the_database_refuses_costs_its_own_subject_and_nobody_else_anythin
     let bodies: Vec<Vec<u8>> = (0..CALLBACKS)
         .map(|nth| {
             let event = if refused.contains(&nth) { "vacancy_refused" } else { "vacancy_update" };
-            format!(r#"{{"event_type":"{event}","reference":"key-{nth}"}}"#).into_bytes()
+            format!(r#"{{"event_type":"{event}","reference":"key-{nth}","event_date":"2026-09-01T10:00:00Z"}}"#)
+                .into_bytes()
         })
         .collect();
     let mut held = world.database.pool().begin().await.unwrap();
@@ -207,13 +208,17 @@ async fn what_the_database_refuses_costs_its_own_subject_and_nobody_else_anythin
     let (sent, ()) = tokio::join!(sending, release);
     assert!(sent.iter().all(|sent| status(sent) == 200), "{:?}", sent.iter().find(|sent| status(sent) != 200));
 
-    let stored: Vec<(Vec<u8>, Option<String>, Option<String>)> =
-        sqlx::query_as("select body, key, ignored from delivery").fetch_all(world.database.pool()).await.unwrap();
+    let stored: Vec<(Vec<u8>, Option<String>, Option<String>, bool)> =
+        sqlx::query_as("select body, key, ignored, (event_date = '2026-09-01 10:00Z') is true from delivery")
+            .fetch_all(world.database.pool())
+            .await
+            .unwrap();
     assert_eq!(stored.len(), CALLBACKS, "each once");
     for (nth, body) in bodies.iter().enumerate() {
-        let (_, key, ignored) = stored.iter().find(|(stored, ..)| stored == body).unwrap();
+        let (_, key, ignored, dated) = stored.iter().find(|(stored, ..)| stored == body).unwrap();
         let wanted = (!refused.contains(&nth)).then(|| format!("key-{nth}"));
-        assert_eq!((key, ignored.as_deref()), (&wanted, wanted.is_none().then_some("unstorable")), "{nth}");
+        let unstorable = wanted.is_none().then_some("unstorable");
+        assert_eq!((key, ignored.as_deref(), *dated), (&wanted, unstorable, wanted.is_some()), "{nth}");
     }
     let raised: i64 = sqlx::query_scalar("select count(*) from subject where key like 'key-%'")
         .fetch_one(world.database.pool())

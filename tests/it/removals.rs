@@ -158,6 +158,44 @@ async fn removals_in_bulk_wait_for_the_operator_and_time_lets_none_through() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn the_guard_counts_what_was_removed_by_absence_in_a_day_against_what_there_was() {
+    let world = World::start(Plan::sized(0, 0).stopped()).await;
+    let put = async |from: i32, to: i32, state: &str, columns: &str| {
+        let query = format!(
+            "insert into subject (tenant, kind, key, wanted, settled, state, due_at, removed_at, removed_cause,
+                                  held_at, released_at)
+             select 'acme', 'candidate', 'key-' || nth, 1, 1, $1, $2, {columns} from generate_series($3::int, $4) nth"
+        );
+        let put = sqlx::query(sqlx::AssertSqlSafe(query)).bind(state).bind(world.clock.now()).bind(from).bind(to);
+        put.execute(world.database.pool()).await.unwrap();
+    };
+    // 60 in the index: one removal waits already, another was confirmed.
+    put(1, 58, "live", "null, null, null, null").await;
+    put(59, 59, "live", "null, null, $2, null").await;
+    put(60, 60, "hidden", "null, null, $2, $2").await;
+    // 40 left by absence within the day. None of the others counts.
+    put(101, 140, "removed", "$2 - interval '23 hours', 'absence', null, null").await;
+    put(201, 250, "removed", "$2 - interval '25 hours', 'absence', null, null").await;
+    put(301, 350, "removed", "$2, 'anonymised', null, null").await;
+    put(401, 450, "removed", "$2, 'absence', null, $2").await;
+    let keys: Vec<String> = (1..=60).map(|nth| format!("key-{nth}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let waits = async |floor: u32, percent: u32, keys: &[&str]| {
+        let mut tx = world.database.pool().begin().await.unwrap();
+        let now = world.clock.now();
+        subjects::hold_back(&mut tx, &tenant(), Kind::Candidate, now, (floor, percent), keys).await.unwrap()
+    };
+    for (floor, percent, go) in [(0, 50, 10), (0, 45, 5), (0, 40, 0), (0, 0, 0), (45, 10, 5), (10, 45, 5), (0, 100, 58)]
+    {
+        let back = waits(floor, percent, &keys).await;
+        assert_eq!(59 - back.len(), go, "{floor} or {percent} % of 100, 40 are gone: {back:?}");
+        assert!(back.contains("key-59") && !back.contains("key-60"), "{floor}, {percent}: {back:?}");
+    }
+    assert!(waits(0, 0, &[]).await.is_empty());
+    world.leave().await;
+}
+
 /// The simulator's truth no longer counts for someone who was erased.
 async fn leave_without(world: World, key: &str) {
     world.settle().await;
