@@ -179,6 +179,8 @@ async fn poison_among_five_hundred_callbacks_costs_nobody_an_answer() {
 #[tokio::test]
 async fn what_the_database_refuses_costs_its_own_subject_and_nobody_else_anything() {
     const CALLBACKS: usize = 64;
+    /// Body, key, why it is ignored, and whether its date is kept.
+    type Stored = (Vec<u8>, Option<String>, Option<String>, bool);
     let world = World::start(quiet()).await;
     sqlx::query("alter table delivery add constraint refused check (event <> 'vacancy_refused')")
         .execute(world.database.pool())
@@ -208,7 +210,7 @@ async fn what_the_database_refuses_costs_its_own_subject_and_nobody_else_anythin
     let (sent, ()) = tokio::join!(sending, release);
     assert!(sent.iter().all(|sent| status(sent) == 200), "{:?}", sent.iter().find(|sent| status(sent) != 200));
 
-    let stored: Vec<(Vec<u8>, Option<String>, Option<String>, bool)> =
+    let stored: Vec<Stored> =
         sqlx::query_as("select body, key, ignored, (event_date = '2026-09-01 10:00Z') is true from delivery")
             .fetch_all(world.database.pool())
             .await
