@@ -84,9 +84,12 @@ impl Storm {
     fn following(&mut self, end: Instant) -> Option<Event> {
         let now = Instant::now();
         if now < end {
-            return Some(self.draw());
+            Some(self.draw())
+        } else if now < end + OVERTIME {
+            self.tally.unfelt().map(|(event, _)| event).next()
+        } else {
+            None
         }
-        self.tally.unfelt().map(|(event, _)| event).next().filter(|_| now < end + OVERTIME)
     }
 
     /// Every event comes once before any comes again.
