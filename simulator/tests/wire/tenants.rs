@@ -1,6 +1,6 @@
 //! The binary with several tenants.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use reqwest::{Client, StatusCode};
@@ -17,8 +17,8 @@ impl Drop for Running {
 }
 
 /// What the binary prints of each tenant: URL, client id, secret, seed.
-fn printed(child: &mut Child, tenants: usize) -> Vec<[String; 4]> {
-    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+fn printed(output: &mut impl BufRead, tenants: usize) -> Vec<[String; 4]> {
+    let mut lines = output.lines();
     let mut value = |name: &str| {
         let line = lines.find_map(|line| line.expect("text").strip_prefix(name).map(str::to_owned));
         line.expect("a line").split_whitespace().last().expect("a value").to_owned()
@@ -32,7 +32,9 @@ async fn tenants_in_one_process_know_nothing_of_each_other() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cegid-simulator"));
     let command = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut running = Running(command.spawn().expect("the binary"));
-    let tenants = printed(&mut running.0, 3);
+    // Held to the end: it prints more, and would die of a pipe that is closed.
+    let mut output = BufReader::new(running.0.stdout.take().expect("its output"));
+    let tenants = printed(&mut output, 3);
     let client = Client::builder().no_proxy().build().expect("a client");
     let mut titles = Vec::new();
     for (place, [url, ..]) in tenants.iter().enumerate() {
