@@ -121,6 +121,29 @@ async fn a_record_that_was_wrongly_absent_for_an_hour_comes_back_by_itself() {
 }
 
 #[tokio::test]
+async fn a_list_that_shows_who_was_removed_long_ago_has_the_record_asked_for() {
+    let world = World::start(Plan::default()).await;
+    world.settle().await;
+    let key = live_candidates(&world).remove(0);
+    world.simulator.spoil(&key, Some(Spoil::Hidden));
+    world.sweep(&[Use::Rolling]).await;
+    world.settle().await;
+    // The looks that an absence is given of itself, after an hour and a day, find nothing; the next round is far.
+    for _ in 0..30 {
+        world.turn(Duration::from_secs(3600));
+        world.pass(Duration::from_secs(100)).await;
+    }
+    assert!(!world.indexed(Kind::Candidate).await.contains_key(&key));
+    world.simulator.spoil(&key, None);
+    world.simulator.edit_silently(&key).unwrap();
+    let since = world.clock.now();
+    world.sweep(&[Use::Incremental]).await;
+    world.until("it is back", async |world: &World| world.indexed(Kind::Candidate).await.contains_key(&key)).await;
+    assert!(world.clock.now() < since + Duration::from_secs(3600), "{} since {since}", world.clock.now());
+    world.end().await;
+}
+
+#[tokio::test]
 async fn removals_in_bulk_wait_for_the_operator_and_time_lets_none_through() {
     let world = World::start(Plan::sized(0, 60).with("WORKER__REMOVALS_FLOOR", "5")).await;
     world.settle().await;

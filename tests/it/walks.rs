@@ -177,3 +177,42 @@ async fn a_round_that_is_asked_for_while_it_takes_a_step_begins_anew_at_once() {
     assert!(next(after_its_pace).await.is_none());
     world.leave().await;
 }
+
+/// An operator's own rule, or what a later PostgreSQL makes of some text.
+#[tokio::test]
+async fn a_record_that_the_database_refuses_costs_nobody_else_anything_and_is_asked_for_until_it_is_taken() {
+    let world = World::start(Plan::sized(40, 0)).await;
+    world.settle().await;
+    let keys = live_vacancies(&world);
+    // Of a sweep's page and of a refresh's batch.
+    let refused = [&keys[0], &keys[3], &keys[4], keys.last().unwrap()];
+    let names = refused.map(|key| format!("'{key}'")).join(", ");
+    let rule = format!("alter table document add constraint refused check (key not in ({names})) not valid");
+    sqlx::query(sqlx::AssertSqlSafe(rule)).execute(world.database.pool()).await.unwrap();
+    let attempts = async |world: &World| -> Vec<(String, i32)> {
+        let tried = "select key, attempts from subject where attempts > 0 order by key";
+        sqlx::query_as(tried).fetch_all(world.database.pool()).await.unwrap()
+    };
+
+    for key in &keys {
+        world.simulator.edit_silently(key).unwrap();
+    }
+    world.sweep(&[Use::Incremental]).await;
+    let tried = async |world: &World| attempts(world).await.len() == refused.len();
+    world.until("those are asked for by themselves", tried).await;
+    let mut sorted = refused.map(String::as_str);
+    sorted.sort_unstable();
+    assert!(attempts(&world).await.iter().map(|(key, _)| key).eq(sorted));
+    assert_eq!(world.differences().await.len(), refused.len());
+
+    for key in &keys {
+        world.simulator.edit_vacancy(key).unwrap();
+    }
+    world.simulator.flush().await;
+    let others = async |world: &World| world.differences().await.len() == refused.len();
+    world.until("the others are settled", others).await;
+    sqlx::query("alter table document drop constraint refused").execute(world.database.pool()).await.unwrap();
+    world.settle().await;
+    world.assert_equal_to_truth().await;
+    world.end().await;
+}
