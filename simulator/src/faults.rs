@@ -174,10 +174,14 @@ pub enum Spoil {
     BrokenArchive,
     /// Its archive's JSON entry is cut in half.
     BrokenJson,
+    /// Its archive's JSON entry lacks its last byte.
+    UnclosedJson,
     /// Its archive has no JSON entry.
     NoEntry,
     /// Every answer that would hold it is 500.
     Unservable,
+    /// It has no update date, so that no list of a window of dates shows it.
+    Undated,
 }
 
 /// The faults that are set.

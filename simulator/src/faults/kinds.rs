@@ -93,6 +93,9 @@ pub enum FaultKind {
     /// Every page of an export's list is the first page. Requests by key are not
     /// hit.
     Repeat,
+    /// Behind its end, an export's list shows its last records again, as many as
+    /// are asked for. Requests by key are not hit.
+    RepeatLast,
     /// An export leaves out records by chance, another time others, also when
     /// they are asked for by key. The pages' places stay the same.
     Flicker {
@@ -110,6 +113,7 @@ fn found() -> u16 {
 pub(crate) enum Bend {
     Short(usize),
     Repeat,
+    RepeatLast,
     Flicker(u8),
 }
 
@@ -117,7 +121,7 @@ impl FaultKind {
     /// Whether it can hit a request for this.
     pub(super) fn hits(&self, asked: Asked) -> bool {
         match self {
-            Self::Short { .. } | Self::Repeat => asked == Asked::List,
+            Self::Short { .. } | Self::Repeat | Self::RepeatLast => asked == Asked::List,
             Self::Flicker { .. } => asked != Asked::Else,
             _ => true,
         }

@@ -79,6 +79,11 @@ fn export(
     };
     wish.bend(bend);
     let mut rows = page(inner, kind, &wish);
+    if wish.repeat_last && rows.len() < wish.limit {
+        let all = page(inner, kind, &Wish { offset: 0, limit: usize::MAX, ..wish.clone() }).len();
+        wish.offset = all.saturating_sub(wish.limit);
+        rows = page(inner, kind, &wish);
+    }
     if wish.flicker > 0 {
         let mut random = Random::of(inner.config.seed, "flicker", inner.habits.draw());
         rows.retain(|_| !random.percent(wish.flicker));
@@ -112,6 +117,7 @@ fn export(
 }
 
 /// What the query asks for.
+#[derive(Clone)]
 struct Wish {
     offset: usize,
     limit: usize,
@@ -123,6 +129,8 @@ struct Wish {
     resume_only: bool,
     /// Percent of the page that a fault leaves out.
     flicker: u8,
+    /// Whether a fault shows the last records again behind the end.
+    repeat_last: bool,
 }
 
 impl Wish {
@@ -144,6 +152,7 @@ impl Wish {
             words: text("q").split_whitespace().map(str::to_lowercase).collect(),
             resume_only,
             flicker: 0,
+            repeat_last: false,
         })
     }
 
@@ -151,6 +160,7 @@ impl Wish {
         match bend {
             Some(Extension(Bend::Short(records))) => self.limit = self.limit.min(records.saturating_sub(self.offset)),
             Some(Extension(Bend::Repeat)) => self.offset = 0,
+            Some(Extension(Bend::RepeatLast)) => self.repeat_last = true,
             Some(Extension(Bend::Flicker(percent))) => self.flicker = percent,
             None => {}
         }
@@ -179,8 +189,18 @@ fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>) -> anyhow::Result
                 json.truncate(json.len() / 2);
             }
         }
+        Some(Spoil::UnclosedJson) => {
+            if let Some((_, json)) = entries.first_mut() {
+                json.pop();
+            }
+        }
         Some(Spoil::NoEntry) => {
             entries.remove(0);
+        }
+        Some(Spoil::Undated) => {
+            if let Some((_, json)) = entries.first_mut() {
+                *json = undated(json)?;
+            }
         }
         Some(Spoil::BrokenArchive | Spoil::Hidden | Spoil::Unservable) | None => {}
     }
@@ -192,12 +212,24 @@ fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>) -> anyhow::Result
     Ok(frame)
 }
 
+/// The record with null in the place of its update date.
+fn undated(json: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut record: serde_json::Value = serde_json::from_slice(json)?;
+    for detail in ["", "/offerDetail", "/candidateDetail"] {
+        if let Some(date) = record.pointer_mut(&format!("{detail}/modificationDate")) {
+            *date = serde_json::Value::Null;
+        }
+    }
+    Ok(serde_json::to_vec(&record)?)
+}
+
 /// The rows of a page, as the export shows them at this moment.
 fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
     let seed = inner.config.seed;
+    let dated = wish.filter.asks_for_dates();
     let hidden: HashSet<String> = crate::lock(&inner.faults.spoiled)
         .iter()
-        .filter(|(_, spoil)| **spoil == Spoil::Hidden)
+        .filter(|(_, spoil)| **spoil == Spoil::Hidden || (dated && **spoil == Spoil::Undated))
         .map(|(key, _)| key.clone())
         .collect();
     if inner.habits.hides(kind) {

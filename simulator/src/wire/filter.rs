@@ -67,6 +67,11 @@ impl Filter {
         })
     }
 
+    /// Whether a condition looks at dates: what has none passes no such filter.
+    pub(crate) fn asks_for_dates(&self) -> bool {
+        self.0.iter().any(|condition| matches!(condition, Condition::Date(..)))
+    }
+
     /// Whether a row passes. `email` and `media` are made on demand, since most
     /// filters look at neither.
     pub(crate) fn holds(
