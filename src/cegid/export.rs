@@ -15,6 +15,7 @@ use super::{
     Call, CallError, Class, Client, Query, Stage,
     attachments::Keeping,
     brisk::brisk,
+    broken::Broken,
     frames::{Frame, FrameError, FrameReader, Limits},
     unpack::{UnpackLimits, unpack},
 };
@@ -33,13 +34,6 @@ const DECODING: usize = 2;
 /// Records of a page that are kept however large their files are: a subject and its control, so that asking for one
 /// subject always tells about it.
 const ALWAYS: usize = 2;
-
-/// A frame that gave no record; nothing says whose it was.
-#[derive(Debug, Clone)]
-pub struct Broken {
-    /// What was wrong with it, without a word of its content.
-    pub cause: String,
-}
 
 /// What one export call brought.
 #[derive(Default)]
@@ -189,7 +183,7 @@ impl Client {
         for result in decoded.results {
             match result {
                 Ok(record) => page.records.push(record),
-                Err(broken) => page.broken.push(broken),
+                Err(broken) => page.broken.push(Broken { place: page.frames(), ..broken }),
             }
         }
         for outcome in decoded.outcomes {
@@ -239,8 +233,10 @@ impl Decoder {
     /// A record that cannot be read costs itself only, even where reading it hits a bug of ours.
     fn one(&self, frame: Frame) -> Result<(Record, Vec<&'static str>), Broken> {
         if let Frame::Oversize { bytes } = frame {
-            return Err(Broken { cause: format!("its frame of {bytes} bytes is over export.frame_limit") });
+            let cause = format!("its frame of {bytes} bytes is over export.frame_limit");
+            return Err(Broken::new(self.kind, frame, cause));
         }
+        let again = frame.try_clone();
         let read = AssertUnwindSafe(|| {
             let unpacked =
                 unpack(self.kind, frame, &self.limits, self.keeping.is_some()).map_err(|error| error.to_string())?;
@@ -253,10 +249,12 @@ impl Decoder {
             }
             Ok((record, outcomes))
         });
-        match catch_unwind(read) {
-            Ok(result) => result.map_err(|cause| Broken { cause }),
-            Err(_) => Err(Broken { cause: "reading the record hit a bug of the indexer".into() }),
-        }
+        let cause = match catch_unwind(read) {
+            Ok(Ok(read)) => return Ok(read),
+            Ok(Err(cause)) => cause,
+            Err(_) => "reading the record hit a bug of the indexer".into(),
+        };
+        Err(Broken::new(self.kind, again, cause))
     }
 }
 

@@ -50,6 +50,18 @@ pub enum Frame {
     },
 }
 
+impl Frame {
+    /// The same frame once more. A spooled one shares the position in its file; one whose file cannot be shared counts
+    /// as not kept.
+    pub fn try_clone(&self) -> Frame {
+        match self {
+            Frame::Memory(bytes) => Frame::Memory(bytes.clone()),
+            Frame::Spooled(file) => file.try_clone().map_or(Frame::Oversize { bytes: 0 }, Frame::Spooled),
+            Frame::Oversize { bytes } => Frame::Oversize { bytes: *bytes },
+        }
+    }
+}
+
 /// What a body looks like that holds no frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {

@@ -6,6 +6,7 @@
 
 mod attachments;
 mod brisk;
+mod broken;
 pub mod error;
 mod export;
 pub mod frames;
@@ -24,8 +25,9 @@ use futures_util::StreamExt;
 use reqwest::{RequestBuilder, Response, redirect};
 use url::Url;
 
+pub use broken::Broken;
 pub use error::{CallError, Class, Stage};
-pub use export::{Broken, Page};
+pub use export::Page;
 pub use query::{Query, encoded_length, is_awkward};
 pub use referentials::{Item as ReferentialItem, List as ReferentialList};
 

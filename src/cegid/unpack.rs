@@ -235,7 +235,7 @@ fn inflate<R: Read + Seek>(
 }
 
 /// Whether an entry's name is that of the record: in any case, with or without `.json`.
-fn is_detail(kind: Kind, name: &[u8]) -> bool {
+pub(super) fn is_detail(kind: Kind, name: &[u8]) -> bool {
     let wanted: &[u8] = match kind {
         Kind::Vacancy => b"offerdetail",
         Kind::Candidate => b"applicantdetail",

@@ -8,6 +8,7 @@ pub mod fold;
 mod html;
 mod ids;
 pub(crate) mod lenient;
+mod partial_key;
 mod record;
 mod vacancy;
 
@@ -16,4 +17,5 @@ pub use coded::Coded;
 pub use document::{CodedField, Document, FORM};
 pub use fold::Stemming;
 pub use ids::{CandidateId, Kind, Subject, TenantId, VacancyReference};
+pub use partial_key::key_in_prefix;
 pub use record::{Record, RecordError, read_record};

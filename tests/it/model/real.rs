@@ -125,7 +125,9 @@ fn page(answer: Answer, version: i64, control: bool) -> Page {
     match answer {
         Answer::Shown => page.records.push(record(KEY, version, false)),
         Answer::Anonymised => page.records.push(record(KEY, version, true)),
-        Answer::Broken => page.broken.push(Broken { cause: "a frame of the test".into() }),
+        Answer::Broken => {
+            page.broken.push(Broken { cause: "a frame of the test".into(), digest: [0; 32], key: None, place: 0 })
+        }
         Answer::Missing | Answer::Blind => {}
     }
     if control && answer != Answer::Blind {

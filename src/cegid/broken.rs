@@ -1,0 +1,131 @@
+//! A frame that gave no record, and what can be known of it all the same.
+
+use std::io::{Cursor, Read, Seek};
+
+use sha2::{Digest, Sha256};
+use zip::{ZipArchive, read::read_zipfile_from_stream};
+
+use super::{frames::Frame, unpack::is_detail};
+use crate::domain::{Kind, key_in_prefix};
+
+/// How much of a frame is looked through for its key, and of the record in it, in bytes.
+const SEARCHED_FRAME: u64 = 1 << 20;
+const SEARCHED_DETAIL: u64 = 64 << 10;
+/// Entries of an archive without a directory that are looked through for the record.
+const SEARCHED_ENTRIES: usize = 16;
+
+/// A frame that gave no record.
+#[derive(Debug, Clone)]
+pub struct Broken {
+    /// What was wrong with it, without a word of its content.
+    pub cause: String,
+    /// SHA-256 of the frame, by which it is known again; of its size alone where it was too large to be kept.
+    pub digest: [u8; 32],
+    /// The record's key, where it stands readably at the record's beginning.
+    pub key: Option<String>,
+    /// Frames before it in the answer.
+    pub place: usize,
+}
+
+impl Broken {
+    /// Work for a blocking thread: reads the frame once. Its place is not known yet.
+    pub(super) fn new(kind: Kind, frame: Frame, cause: String) -> Broken {
+        let (digest, start) = match frame {
+            Frame::Memory(bytes) => (Sha256::digest(&bytes).into(), bytes.to_vec()),
+            Frame::Spooled(mut file) => {
+                // A file of our own that cannot be read costs the digest and the key, no more.
+                let mut start = Vec::new();
+                let digest = file.rewind().and_then(|()| digest_of(&mut file));
+                let _unread = file.rewind().and_then(|()| file.take(SEARCHED_FRAME).read_to_end(&mut start));
+                (digest.unwrap_or_default(), start)
+            }
+            Frame::Oversize { bytes } => (Sha256::digest(bytes.to_le_bytes()).into(), Vec::new()),
+        };
+        let key = detail_start(kind, &start).and_then(|detail| key_in_prefix(kind, &detail));
+        Broken { cause, digest, key, place: 0 }
+    }
+}
+
+fn digest_of(mut from: impl Read) -> std::io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut buffer = [0; 64 << 10];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().into()),
+            length => hasher.update(buffer.get(..length).unwrap_or_default()),
+        }
+    }
+}
+
+/// The beginning of the record in an archive, as far as it can be inflated.
+fn detail_start(kind: Kind, archive: &[u8]) -> Option<Vec<u8>> {
+    by_directory(kind, archive).or_else(|| without_directory(kind, archive))
+}
+
+fn by_directory(kind: Kind, archive: &[u8]) -> Option<Vec<u8>> {
+    let mut archive = ZipArchive::new(Cursor::new(archive)).ok()?;
+    let index = archive.file_names_raw().position(|name| is_detail(kind, name))?;
+    Some(readable(archive.by_index(index).ok()?))
+}
+
+/// An archive that was cut has lost its directory, which stands at its end.
+fn without_directory(kind: Kind, mut archive: &[u8]) -> Option<Vec<u8>> {
+    for _ in 0..SEARCHED_ENTRIES {
+        let entry = read_zipfile_from_stream(&mut archive).ok()??;
+        if is_detail(kind, entry.name_raw()) {
+            return Some(readable(entry));
+        }
+    }
+    None
+}
+
+/// What comes before a fault.
+fn readable(from: impl Read) -> Vec<u8> {
+    let mut start = Vec::new();
+    let _fault = from.take(SEARCHED_DETAIL).read_to_end(&mut start);
+    start
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use zip::{ZipWriter, write::SimpleFileOptions};
+
+    use super::*;
+
+    fn archive(json: &str) -> Vec<u8> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        writer.start_file("OfferDetail.json", SimpleFileOptions::default()).unwrap();
+        writer.write_all(json.as_bytes()).unwrap();
+        writer.finish().unwrap().into_inner()
+    }
+
+    fn key(frame: Vec<u8>) -> Option<String> {
+        Broken::new(Kind::Vacancy, Frame::Memory(frame.into()), String::new()).key
+    }
+
+    #[test]
+    fn the_key_is_found_where_the_json_the_checksum_or_the_directory_is_broken() {
+        let padding: String = (0..4000).map(|n| format!("{n:x} ")).collect();
+        let json = format!(r#"{{"offerDetail":{{"reference":"2016-48","text":"{padding}"}}}}"#);
+        let whole = archive(&json);
+        assert_eq!(key(archive(&json[..200])).as_deref(), Some("2016-48"), "JSON that is cut");
+        assert_eq!(key(whole[..whole.len() / 2].to_vec()).as_deref(), Some("2016-48"), "an archive that is cut");
+        let mut wrong = whole.clone();
+        let middle = whole.len() / 2;
+        wrong[middle] ^= 0x55;
+        assert_eq!(key(wrong).as_deref(), Some("2016-48"), "a byte that is wrong");
+        assert_eq!(key(vec![0x5a; 300]), None);
+        assert_eq!(key(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_spooled_frame_is_known_by_the_same_digest() {
+        let bytes = archive("{");
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let spooled = Broken::new(Kind::Vacancy, Frame::Spooled(file), String::new());
+        assert_eq!(spooled.digest, Broken::new(Kind::Vacancy, Frame::Memory(bytes.into()), String::new()).digest);
+    }
+}
