@@ -50,6 +50,12 @@ pub struct Ledger {
     pub reports_missing: i64,
     /// Differences that a sweep found and no delivery announced.
     pub gaps: i64,
+    /// Frames of lists that could not be read.
+    pub unreadable: i64,
+    /// The same by what was wrong.
+    pub unreadable_by_cause: BTreeMap<String, i64>,
+    /// Those of them that have no readable key: no subject stands for them, and nobody else is told.
+    pub unreadable_unnamed: i64,
 }
 
 /// What a ledger says.
@@ -74,7 +80,11 @@ impl Ledger {
     pub fn verdict(&self) -> Verdict {
         if !self.lost().is_empty() {
             Verdict::Lost
-        } else if self.waiting == 0 && self.subjects_waiting == 0 && self.reports_waiting == 0 {
+        } else if self.waiting == 0
+            && self.subjects_waiting == 0
+            && self.reports_waiting == 0
+            && self.unreadable_unnamed == 0
+        {
             Verdict::Balances
         } else {
             Verdict::Waits
@@ -120,6 +130,11 @@ impl Ledger {
             "reports_dead" => &mut self.reports_dead,
             "reports_missing" => &mut self.reports_missing,
             "gaps" => &mut self.gaps,
+            "unreadable" => {
+                by = Some(&mut self.unreadable_by_cause);
+                &mut self.unreadable
+            }
+            "unreadable_unnamed" => &mut self.unreadable_unnamed,
             _ => &mut self.received,
         };
         *place += count;
@@ -151,7 +166,15 @@ impl fmt::Display for Ledger {
             "reports:    {} reported, {} waiting, {} refused, {} missing",
             self.reported, self.reports_waiting, self.reports_dead, self.reports_missing
         )?;
-        write!(f, "gaps:       {} changes were found that no callback announced", self.gaps)
+        write!(f, "gaps:       {} changes were found that no callback announced", self.gaps)?;
+        if self.unreadable > 0 {
+            let (all, unnamed) = (self.unreadable, self.unreadable_unnamed);
+            write!(f, "\nlists:      {all} records could not be read, {unnamed} of them without a readable key")?;
+            for (why, count) in &self.unreadable_by_cause {
+                write!(f, "\n            {count}: {why}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -239,7 +262,13 @@ pub async fn read_all(
              ('reports_dead', reports_dead), ('reports_missing', reports_missing)) as of (figure, count)
            union all
            select tenant, 'gaps', null, sum(count)::bigint from gap_count
-             where ($1::text is null or tenant = $1) and hour >= $2 group by 1"#,
+             where ($1::text is null or tenant = $1) and hour >= $2 group by 1
+           union all
+           select tenant, 'unreadable', cause, count(*) from unreadable
+             where $1::text is null or tenant = $1 group by 1, 3
+           union all
+           select tenant, 'unreadable_unnamed', null, count(*) from unreadable
+             where not named and ($1::text is null or tenant = $1) group by 1"#,
         tenant,
         since
     )

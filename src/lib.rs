@@ -20,7 +20,8 @@
 //!
 //! Beside this way: [`hooks`] is the register of our webhooks, which `worker/hooks/` keeps as the settings want
 //! it; [`sweeps`] holds how far each walk over an export is
-//! (`worker/sweep/` has the four of them), and [`gaps`] what they found that no callback announced; [`erasure`] is an
+//! (`worker/sweep/` has the four of them), [`gaps`] what they found that no callback announced, and [`unreadable`] what
+//! they could not read; [`erasure`] is an
 //! operator's removal, [`retention`] forgets what is old, [`purge`] deletes what is held of a tenant that has gone,
 //! [`ledger`] adds everything up, [`ops`] shows it all, and [`domain`] has the words.
 //!
@@ -41,6 +42,7 @@ pub mod cegid;
 pub mod hooks;
 pub mod sweeps;
 pub mod gaps;
+pub mod unreadable;
 pub mod erasure;
 pub mod index;
 pub mod outbox;

@@ -133,6 +133,7 @@ pub struct Metrics {
     pub load_remaining: Family<OfKind, Gauge>,
     pub gaps: Family<OfKind, Gauge>,
     pub removals_held: Family<OfKind, Gauge>,
+    pub unreadable: Family<OfKind, Gauge>,
     pub leases: Gauge<i64, AtomicI64>,
     pub settings_reload_failed: Gauge<i64, AtomicI64>,
     pub hooks: Family<Hooks, Gauge>,
@@ -171,6 +172,7 @@ impl Default for Metrics {
             load_remaining: Family::default(),
             gaps: Family::default(),
             removals_held: Family::default(),
+            unreadable: Family::default(),
             leases: Gauge::default(),
             settings_reload_failed: Gauge::default(),
             hooks: Family::default(),
@@ -240,6 +242,11 @@ impl Default for Metrics {
             "removals_held",
             "Removals by absence that wait for an operator's confirmation",
             metrics.removals_held.clone(),
+        );
+        registry.register(
+            "unreadable_records",
+            "Records of lists that could not be read when they were last shown",
+            metrics.unreadable.clone(),
         );
         registry.register("hooks", "Events that are registered at Cegid, or that it refuses", metrics.hooks.clone());
         registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());

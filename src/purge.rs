@@ -23,6 +23,7 @@ pub const TABLES: &[&str] = &[
     "document",
     "subject",
     "sweep",
+    "unreadable",
     "gap_count",
     "erasure",
     "referential",

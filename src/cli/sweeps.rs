@@ -7,6 +7,7 @@ use cegid_indexer::{
     domain::{Kind, TenantId},
     subjects,
     sweeps::{self, Run, Use},
+    unreadable::{self, Unreadable},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand, ValueEnum};
@@ -32,7 +33,7 @@ enum Asked {
     Run {
         #[arg(long)]
         tenant: String,
-        /// incremental: what was updated; full: every live vacancy; rolling: every indexed candidate and hidden vacancy
+        /// incremental: what was updated; full: every candidate and live vacancy; rolling: every hidden vacancy
         #[arg(long = "use", value_enum)]
         purpose: Purpose,
     },
@@ -90,6 +91,9 @@ async fn list(database: &Database, tenant: Option<&str>) -> sqlx::Result<ExitCod
     for run in sweeps::runs(database).await?.into_iter().filter(|run| of(&run.tenant)) {
         println!("{}", line(&run));
     }
+    for unreadable in unreadable::counts(database).await?.into_iter().filter(|it| of(&it.tenant)) {
+        println!("{}", unreadable_line(&unreadable));
+    }
     for held in subjects::held(database).await?.into_iter().filter(|held| of(&held.tenant)) {
         println!(
             "{} {}: {} removals are held back since {}: check the count in Cegid, then `sweeps confirm --tenant {}`",
@@ -101,6 +105,16 @@ async fn list(database: &Database, tenant: Option<&str>) -> sqlx::Result<ExitCod
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn unreadable_line(unreadable: &Unreadable) -> String {
+    let Unreadable { tenant, kind, cause, count, unnamed, since, due_at } = unreadable;
+    format!(
+        "{tenant} {kind}: {count} records of lists cannot be read since {} ({unnamed} without a readable key): {cause}; \
+         read again {}",
+        written(*since),
+        written(*due_at)
+    )
 }
 
 fn written(at: DateTime<Utc>) -> String {
@@ -143,13 +157,16 @@ async fn run(database: &Database, tenant: &TenantId, purpose: Purpose) -> sqlx::
 async fn confirm(database: &Database, tenant: &TenantId, kind: Option<Kind>, dry_run: bool) -> sqlx::Result<ExitCode> {
     let now = database.time().await?;
     for of in Kind::ALL.into_iter().filter(|of| kind.is_none_or(|kind| kind == *of)) {
-        let count = if dry_run {
+        let count: i64 = if dry_run {
             let held = subjects::held(database).await?.into_iter();
-            held.filter(|held| held.tenant == tenant.as_str() && held.kind == of.as_str())
-                .map(|held| held.count.unsigned_abs())
-                .sum()
+            held.filter(|held| held.tenant == tenant.as_str() && held.kind == of.as_str()).map(|held| held.count).sum()
         } else {
-            subjects::release(database, tenant, of, now).await?
+            let released = subjects::release(database, tenant, of, now).await?;
+            if released.unfilterable > 0 {
+                // Nothing but a list can say whether they are there.
+                sweeps::ask(database, tenant, of, Use::Full, now).await?;
+            }
+            released.subjects
         };
         let what = if dry_run { "would be confirmed" } else { "are confirmed, and go when a last read lacks them too" };
         println!("{tenant} {of}: {count} removals {what}");

@@ -1,6 +1,6 @@
 //! Gauges that are read from the tables: at most once a minute, however often Prometheus asks.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tracing::warn;
 
@@ -12,7 +12,7 @@ use crate::{
     index::{attachments, documents},
     lifecycle::Stop,
     metrics::{Hooks, Metrics, OfKind, OfTenant},
-    outbox, subjects, sweeps,
+    outbox, subjects, sweeps, unreadable,
 };
 
 const EVERY: Duration = Duration::from_secs(60);
@@ -59,6 +59,18 @@ async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Re
     }
     for held in &subjects::held(database).await? {
         labels(&held.tenant, &held.kind).map(|labels| metrics.removals_held.get_or_create(&labels).set(held.count));
+    }
+    let mut unreadable: HashMap<OfKind, i64> = depths
+        .iter()
+        .map(|depth| (depth.tenant.as_str(), depth.kind.as_str()))
+        .chain(loads.iter().map(|load| (load.tenant.as_str(), load.kind.as_str())))
+        .filter_map(|(tenant, kind)| Some((labels(tenant, kind)?, 0)))
+        .collect();
+    for of in &unreadable::counts(database).await? {
+        labels(&of.tenant, &of.kind).map(|labels| *unreadable.entry(labels).or_default() += of.count);
+    }
+    for (labels, count) in unreadable {
+        metrics.unreadable.get_or_create(&labels).set(count);
     }
     // A tenant whose resumes are all gone has no row any more.
     for depth in &depths {

@@ -64,6 +64,10 @@ pub struct Tenant {
 /// put back by, and as much again.
 const OVERLAP_IN_ZONE: Duration = Duration::from_secs(2 * 3600);
 
+/// How finely permitted hours are looked through.
+const LEAST_STEP: Duration = Duration::from_secs(60);
+const LARGEST_STEP: Duration = Duration::from_secs(15 * 60);
+
 impl Tenant {
     /// The zone of the tenant's dates and hours; UTC as long as it is not known.
     pub fn zone(&self) -> Tz {
@@ -73,6 +77,19 @@ impl Tenant {
     /// Whether bulk work may be done now.
     pub fn bulk_permitted(&self, now: DateTime<Utc>) -> bool {
         self.bulk_hours.allowed(now, self.zone())
+    }
+
+    /// The latest time from which permitted hours give so much time before `by`. `earliest` when they do not.
+    pub fn latest_start(&self, by: DateTime<Utc>, needed: Duration, earliest: DateTime<Utc>) -> DateTime<Utc> {
+        let step = (needed / 16).clamp(LEAST_STEP, LARGEST_STEP);
+        let (mut at, mut permitted) = (by, Duration::ZERO);
+        while at > earliest && permitted < needed {
+            at -= step;
+            if self.bulk_permitted(at) {
+                permitted += step;
+            }
+        }
+        at.max(earliest)
     }
 
     /// How long before the last incremental sweep the next one begins. The zone tells about the dates of vacancies alone:

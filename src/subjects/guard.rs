@@ -1,7 +1,9 @@
-//! The bulk guard: removals by absence are counted, and beyond a share of the index they wait for an operator.
+//! The bulk guard: what stops being searchable without a record that says so is counted, and beyond a share of the index
+//! it waits for an operator.
 //!
-//! Wanted: nothing is removed in bulk by surprise, whoever asked for the reads; an operator confirms what was seen to be
-//! held, not what comes later; time alone lets nothing through. Anonymisation and erasure are never held.
+//! Wanted: nothing vanishes in bulk by surprise, whichever way: absent from reads by key, or missing from two lists; an
+//! operator confirms what was seen to be held, not what comes later; time alone lets nothing through. A record that is
+//! shown anonymised or in another status, and an erasure, are never held.
 
 use std::collections::HashSet;
 
@@ -13,9 +15,9 @@ use crate::{
     domain::{Kind, TenantId},
 };
 
-/// Which of these removals by absence have to wait: those that waited before and were not confirmed, and those beyond
-/// `floor` or `percent` of what is indexed, whichever is more, in 24 hours. What an operator confirmed neither waits nor
-/// counts.
+/// Which of these subjects, which are about to vanish, have to wait: those that waited before and were not confirmed, and
+/// those beyond `floor` or `percent` of what is indexed, whichever is more, in 24 hours. What an operator confirmed
+/// neither waits nor counts.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -32,17 +34,18 @@ pub async fn hold_back(
     }
     let counts = sqlx::query!(
         r#"select
-             (select count(*) from subject where tenant = $1 and kind = $2 and removed_cause = 'absence'
-                and removed_at > $3 and released_at is null) as "removed!",
-             (select count(*) from subject where tenant = $1 and kind = $2 and state in ('live', 'hidden')) as "held!""#,
+             (select count(*) from subject where tenant = $1 and kind = $2 and vanished_at > $3 and released_at is null)
+               as "vanished!",
+             (select count(*) from subject
+              where tenant = $1 and kind = $2 and state in ('live', 'hidden') and vanished_at is null) as "held!""#,
         tenant.as_str(),
         kind.as_str(),
         now - chrono::TimeDelta::hours(24)
     )
     .fetch_one(&mut *tx)
     .await?;
-    let share = (counts.held + counts.removed) * i64::from(percent) / 100;
-    let mut left = share.max(i64::from(floor)) - counts.removed;
+    let share = (counts.held + counts.vanished) * i64::from(percent) / 100;
+    let mut left = share.max(i64::from(floor)) - counts.vanished;
     let standing = sqlx::query!(
         r#"select key, held_at is not null as "held!" from subject
            where tenant = $1 and kind = $2 and key = any($3) and released_at is null order by key"#,
@@ -61,6 +64,33 @@ pub async fn hold_back(
         }
     }
     Ok(back)
+}
+
+/// Notes that these have to wait for an operator.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn hold(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    keys: &[&str],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with held as (
+           select key from subject where tenant = $1 and kind = $2 and key = any($4) order by key for no key update
+         )
+         update subject s set held_at = coalesce(s.held_at, $3)
+         from held where s.tenant = $1 and s.kind = $2 and s.key = held.key",
+        tenant.as_str(),
+        kind.as_str(),
+        now,
+        keys as _
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Removals that wait for a confirmation.
@@ -90,25 +120,36 @@ pub async fn held(database: &Database) -> sqlx::Result<Vec<Held>> {
     .await
 }
 
+/// What an operator's confirmation has reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Released {
+    /// Subjects that are confirmed.
+    pub subjects: i64,
+    /// Those of them that no filter can name: the next full list decides, not a read by key.
+    pub unfilterable: i64,
+}
+
 /// Confirms the removals of a tenant and kind that wait now: each is read once more, and removed if it is still absent.
-/// Gives how many.
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn release(database: &Database, tenant: &TenantId, kind: Kind, now: DateTime<Utc>) -> sqlx::Result<u64> {
-    let released = sqlx::query!(
-        "with waiting as (
+pub async fn release(database: &Database, tenant: &TenantId, kind: Kind, now: DateTime<Utc>) -> sqlx::Result<Released> {
+    sqlx::query_as!(
+        Released,
+        r#"with waiting as (
            select key from subject
            where tenant = $1 and kind = $2 and held_at is not null and released_at is null
            order by key for no key update
+         ), released as (
+           update subject s set released_at = $3, due_at = $3
+           from waiting where s.tenant = $1 and s.kind = $2 and s.key = waiting.key
+           returning s.waiting
          )
-         update subject s set released_at = $3, due_at = $3
-         from waiting where s.tenant = $1 and s.kind = $2 and s.key = waiting.key",
+         select count(*) as "subjects!", count(*) filter (where not waiting) as "unfilterable!" from released"#,
         tenant.as_str(),
         kind.as_str(),
         now
     )
-    .execute(database.pool())
-    .await?;
-    Ok(released.rows_affected())
+    .fetch_one(database.pool())
+    .await
 }

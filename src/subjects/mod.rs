@@ -15,8 +15,11 @@ mod settle;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-pub use guard::{Held, held, hold_back, release};
-pub use raise::{Next, Since, in_round, next_confirm, unlisted, want, want_again, want_next, want_once, want_unseen};
+pub use guard::{Held, Released, held, hold, hold_back, release};
+pub use raise::{
+    Next, Unseen, count_listed, in_round, next_confirm, request_unseen, unlisted, want, want_again, want_next,
+    want_once,
+};
 pub use settle::{Postponed, Settled, Why, postpone, settle};
 
 use crate::{

@@ -103,51 +103,53 @@ pub async fn next_confirm(database: &Database, tenant: &TenantId, kind: Kind) ->
     .await
 }
 
-/// What a walk over the list of live vacancies is held against: its number, and how many are asked for at once.
+/// What a full list has not shown, and how much of it is asked for at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Since {
+pub struct Unseen {
     /// Drawn when the walk began: a subject settled at a higher number was read since.
     pub read: i64,
+    /// When the walk began: what was buried since is not asked for again.
+    pub began: DateTime<Utc>,
     /// By the clock.
     pub now: DateTime<Utc>,
     /// Subjects in one step.
-    pub most: usize,
+    pub limit: usize,
 }
 
-/// Asks for a refresh of live subjects that no read has shown since; gives how many. Those are left out that were
-/// buried, since a list that shows one settles it, and whose key no filter can name.
-///
-/// # Errors
-/// When the database cannot be used.
-pub async fn want_unseen(database: &Database, tenant: &TenantId, kind: Kind, since: Since) -> sqlx::Result<u64> {
+/// Asks for a refresh of subjects that no read has shown since a full walk began; gives how many. Of vacancies these are
+/// the live ones, since the list shows no others. A buried candidate is tried again: a person must not stay in the index
+/// because a record cannot be read. What no filter can name is left to [`unlisted`].
+pub async fn request_unseen(database: &Database, tenant: &TenantId, kind: Kind, unseen: Unseen) -> sqlx::Result<u64> {
     let raised = sqlx::query!(
         "with unseen as (
            select key from subject
-           where tenant = $1 and kind = $2 and state = 'live' and settled < $3 and not waiting and dead_at is null
+           where tenant = $1 and kind = $2 and (state = 'live' or state = 'hidden' and kind = 'candidate')
+             and settled < $3 and not waiting and (dead_at is null or kind = 'candidate' and dead_at < $6)
              and key !~ '[,|:]'
            order by key limit $4 for no key update
          )
-         update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5
+         update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
+           attempts = 0, failing_since = null, dead_at = null
          from unseen where s.tenant = $1 and s.kind = $2 and s.key = unseen.key",
         tenant.as_str(),
         kind.as_str(),
-        since.read,
-        since.most as i64,
-        since.now
+        unseen.read,
+        unseen.limit as i64,
+        unseen.now,
+        unseen.began
     )
     .execute(database.pool())
     .await?;
     Ok(raised.rows_affected())
 }
 
-/// Live subjects whose key no filter can name, and that no read has shown since this one.
-///
-/// # Errors
-/// When the database cannot be read.
+/// Searchable subjects whose key no filter can name, and that no read has shown since this one; of candidates the hidden
+/// ones too. One that waits may have been shown unreadable.
 pub async fn unlisted(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, read: i64) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         "select key from subject
-         where tenant = $1 and kind = $2 and state = 'live' and settled < $3 and key ~ '[,|:]' order by key",
+         where tenant = $1 and kind = $2 and (state = 'live' or state = 'hidden' and kind = 'candidate')
+           and settled < $3 and not waiting and key ~ '[,|:]' order by key",
         tenant.as_str(),
         kind.as_str(),
         read
@@ -176,9 +178,8 @@ pub struct Step {
     pub raised: i64,
 }
 
-/// Asks for a refresh of the next subjects of a round: those that no list shows. They are the indexed candidates, the
-/// hidden vacancies whose key a filter can name, and what was removed by absence lately. Buried ones are tried again: a
-/// person must not stay in the index because a record cannot be read.
+/// Asks for a refresh of the next subjects of a round: those that no list shows. They are the hidden vacancies whose key
+/// a filter can name, and what was removed by absence lately. Buried ones are tried again.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -193,9 +194,7 @@ pub async fn want_next(
         r#"with next as (
              select key, waiting from subject
              where tenant = $1 and kind = $2 and key > $3
-               and (state = 'hidden' or (state = 'live' and kind = 'candidate')
-                    or (removed_cause = 'absence' and removed_at > $6))
-               and (kind = 'candidate' or key !~ '[,|:]')
+               and (state = 'hidden' or (removed_cause = 'absence' and removed_at > $6)) and key !~ '[,|:]'
              order by key limit $4 for no key update
            ), raised as (
              update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
@@ -216,6 +215,18 @@ pub async fn want_next(
     Ok(Step { last: row.last, raised: row.raised })
 }
 
+/// About how many subjects a full list of a kind shows.
+pub async fn count_listed(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from subject
+           where tenant = $1 and kind = $2 and (state = 'live' or state = 'hidden' and kind = 'candidate')"#,
+        tenant.as_str(),
+        kind.as_str()
+    )
+    .fetch_one(database.pool())
+    .await
+}
+
 /// About how many subjects a round asks for.
 ///
 /// # Errors
@@ -223,7 +234,7 @@ pub async fn want_next(
 pub async fn in_round(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"select count(*) as "count!" from subject
-           where tenant = $1 and kind = $2 and (state = 'hidden' or (state = 'live' and kind = 'candidate'))"#,
+           where tenant = $1 and kind = $2 and state = 'hidden'"#,
         tenant.as_str(),
         kind.as_str()
     )

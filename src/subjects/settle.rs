@@ -26,6 +26,8 @@ pub struct Settled<'a> {
     pub gap: bool,
     /// Whether it was removed and two reads have shown it: nothing else brings a removed subject back.
     pub returns: bool,
+    /// Whether it stops being searchable without a record that says so; the bulk guard counts it.
+    pub vanished: bool,
 }
 
 /// Settles subjects at the read's number, in key order. A subject that a newer read has settled is left alone.
@@ -53,14 +55,16 @@ pub async fn settle(
     // `returned_at`.
     let same: Vec<bool> = subjects.iter().map(|subject| subject.same).collect();
     let returns: Vec<bool> = subjects.iter().map(|subject| subject.returns).collect();
+    let vanished: Vec<bool> = subjects.iter().map(|subject| subject.vanished).collect();
     sqlx::query_scalar!(
         r#"insert into subject as held (tenant, kind, key, wanted, settled, state, due_at, removed_at, removed_cause,
-                                        found, found_at, confirm_at, returned_at)
+                                        found, found_at, confirm_at, returned_at, vanished_at)
            select $1, $2, key, $3, $3, state, $4, case when cause is not null then $4::timestamptz end, cause,
                   case when gap then $3::bigint end, case when gap then $4::timestamptz end,
-                  case when same then $4::timestamptz end, case when returns then $4::timestamptz end
-           from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $14::boolean[])
-                as read (key, state, cause, gap, same, returns)
+                  case when same then $4::timestamptz end, case when returns then $4::timestamptz end,
+                  case when vanished then $4::timestamptz end
+           from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $14::boolean[], $15::boolean[])
+                as read (key, state, cause, gap, same, returns, vanished)
            order by key
            on conflict (tenant, kind, key) do update set
              settled = $3,
@@ -70,7 +74,11 @@ pub async fn settle(
              waiting_since = case when held.wanted > $3 then $4::timestamptz end,
              attempts = 0, failing_since = null, last_error = null, dead_at = null,
              absent_since = null, returned_at = null, held_at = null,
-             released_at = case when excluded.removed_cause is not null then held.released_at end,
+             released_at = case when excluded.removed_cause is not null or excluded.vanished_at is not null
+                                then held.released_at end,
+             -- A record that is shown ends it; what was removed stays counted until then.
+             vanished_at = case when excluded.vanished_at is not null or excluded.removed_cause is not null
+                                then coalesce(held.vanished_at, excluded.vanished_at) end,
              removed_at = case when excluded.removed_at is not null then coalesce(held.removed_at, excluded.removed_at) end,
              removed_cause = case when excluded.removed_cause is not null
                                   then coalesce(held.removed_cause, excluded.removed_cause) end,
@@ -108,6 +116,7 @@ pub async fn settle(
         RETURNING[0] as _,
         RETURNING[1] as _,
         &returns,
+        &vanished,
     )
     .fetch_all(tx)
     .await

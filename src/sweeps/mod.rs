@@ -6,9 +6,11 @@
 mod plan;
 mod shown;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
-pub use plan::{Bounds, plan, plan_initial, windows};
+pub use plan::{Bounds, plan, plan_by, plan_initial, windows};
 pub use shown::{Load, Run, loads, runs};
 
 use crate::{
@@ -23,9 +25,9 @@ pub enum Use {
     Initial,
     /// What was updated since the run before.
     Incremental,
-    /// The live vacancies, held against those that are live here.
+    /// Every candidate, or every live vacancy; what is held and was not shown is then asked for by key.
     Full,
-    /// What no list shows, asked for by key: every indexed candidate, every hidden vacancy.
+    /// What no list shows, asked for by key: every hidden vacancy.
     Rolling,
 }
 
@@ -47,7 +49,7 @@ impl Use {
     pub fn recurring(kind: Kind) -> &'static [Use] {
         match kind {
             Kind::Vacancy => &[Use::Incremental, Use::Full, Use::Rolling],
-            Kind::Candidate => &[Use::Incremental, Use::Rolling],
+            Kind::Candidate => &[Use::Incremental, Use::Full],
         }
     }
 
@@ -74,38 +76,50 @@ pub struct Sweep {
     pub next_key: String,
     /// Drawn when it began; none before.
     pub read: Option<i64>,
+    /// When it began; none before.
+    pub began: Option<DateTime<Utc>>,
     /// Full: the list was read to its end.
     pub listed: bool,
+    /// Frames of the list that could not be read and have no readable key.
+    pub unnamed: i64,
     /// Records that the list has shown.
     pub records: i64,
+    /// Subjects that were asked for by key.
+    pub unseen: i64,
     /// An operator asked for it.
     pub asked: bool,
 }
 
-/// The most urgent sweep that is due; without `bulk`, only what needs no permitted hours or was asked for.
+/// What decides whose turn it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// By the clock.
+    pub now: DateTime<Utc>,
+    /// Whether bulk work is permitted at this hour.
+    pub bulk: bool,
+    /// How long a full sweep takes: one that must be finished within this time waits for no permitted hours.
+    pub needed: Duration,
+}
+
+/// The most urgent sweep that is due; outside the permitted hours only what needs none, was asked for, or would be late.
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn next(
-    database: &Database,
-    tenant: &TenantId,
-    kind: Kind,
-    now: DateTime<Utc>,
-    bulk: bool,
-) -> sqlx::Result<Option<Sweep>> {
+pub async fn next(database: &Database, tenant: &TenantId, kind: Kind, turn: Turn) -> sqlx::Result<Option<Sweep>> {
     let order: Vec<&str> = Use::ALL.iter().map(|purpose| purpose.as_str()).collect();
     let row = sqlx::query!(
-        r#"select use, position, since, until, next_offset, next_key, read_number, listed_at is not null as "listed!",
-                  records, asked
+        r#"select use, position, since, until, next_offset, next_key, read_number, started_at,
+                  listed_at is not null as "listed!", unnamed, records, unseen, asked
            from sweep
            where tenant = $1 and kind = $2 and finished_at is null and due_at <= $3
-             and ($4 or asked or use = 'incremental')
+             and ($4 or asked or use = 'incremental' or finish_by - $6::interval <= $3)
            order by array_position($5::text[], use), position limit 1"#,
         tenant.as_str(),
         kind.as_str(),
-        now,
-        bulk,
-        &order as _
+        turn.now,
+        turn.bulk,
+        &order as _,
+        turn.needed as _
     )
     .fetch_optional(database.pool())
     .await?;
@@ -118,8 +132,11 @@ pub async fn next(
             next_offset: row.next_offset,
             next_key: row.next_key,
             read: row.read_number,
+            began: row.started_at,
             listed: row.listed,
+            unnamed: row.unnamed,
             records: row.records,
+            unseen: row.unseen,
             asked: row.asked,
         })
     }))
@@ -148,7 +165,8 @@ pub async fn began_before(
     .await
 }
 
-/// The number that was drawn when the run before this one began, of those whose list showed anything; none for the first.
+/// The number that was drawn when the run before this one began, of those whose list showed anything; none for the first,
+/// and none when that list held frames that nobody can name.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -158,13 +176,34 @@ pub async fn read_before(
     kind: Kind,
     sweep: &Sweep,
 ) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar!(
-        "select max(read_number) from sweep where tenant = $1 and kind = $2 and use = $3 and position < $4
-           and records > 0",
+    let before = sqlx::query_scalar!(
+        "select case when unnamed = 0 then read_number end from sweep
+         where tenant = $1 and kind = $2 and use = $3 and position < $4 and records > 0
+         order by position desc limit 1",
         tenant.as_str(),
         kind.as_str(),
         sweep.purpose.as_str(),
         sweep.position
+    )
+    .fetch_optional(database.pool())
+    .await?;
+    Ok(before.flatten())
+}
+
+/// When the last finished run of a kind began; before the first, when the initial load did.
+pub async fn last_began(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    purpose: Use,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        "select coalesce(
+           (select max(started_at) from sweep where tenant = $1 and kind = $2 and use = $3 and finished_at is not null),
+           (select min(started_at) from sweep where tenant = $1 and kind = $2 and use = 'initial'))",
+        tenant.as_str(),
+        kind.as_str(),
+        purpose.as_str()
     )
     .fetch_one(database.pool())
     .await
@@ -208,8 +247,10 @@ pub struct Progress {
     pub next_key: String,
     /// Records that the step has shown.
     pub records: i64,
-    /// Frames that could not be read.
+    /// Frames that could not be read, each counted once.
     pub broken: i64,
+    /// Frames that could not be read and have no readable key.
+    pub unnamed: i64,
     /// Records that differed from the index.
     pub changed: i64,
     /// Subjects that were asked for by themselves.
@@ -237,7 +278,7 @@ pub async fn advance(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update sweep set next_offset = $5, records = records + $6, broken = broken + $7, changed = changed + $8,
-           unseen = unseen + $9, next_key = case when $14 or asked and not $15 then '' else $10 end,
+           unseen = unseen + $9, unnamed = unnamed + $16, next_key = case when $14 or asked and not $15 then '' else $10 end,
            due_at = case when asked and not $15 then due_at else coalesce($11, due_at) end,
            listed_at = case when $12 then coalesce(listed_at, $13) else listed_at end,
            started_at = coalesce(started_at, $13),
@@ -257,7 +298,8 @@ pub async fn advance(
         progress.listed,
         now,
         progress.finished,
-        sweep.asked
+        sweep.asked,
+        progress.unnamed
     )
     .execute(database.pool())
     .await?;

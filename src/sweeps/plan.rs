@@ -93,6 +93,35 @@ pub async fn plan(
     Ok(())
 }
 
+/// Notes the next run of a sweep that must be finished by a certain time. One that has not begun takes both times on.
+pub async fn plan_by(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    purpose: Use,
+    due_at: DateTime<Utc>,
+    finish_by: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with planned as (
+           update sweep set due_at = case when asked or started_at is not null then due_at else $4 end, finish_by = $5
+           where tenant = $1 and kind = $2 and use = $3 and finished_at is null
+         )
+         insert into sweep (tenant, kind, use, position, due_at, finish_by)
+         select $1, $2, $3, coalesce(max(position) + 1, 0), $4, $5 from sweep
+         where tenant = $1 and kind = $2 and use = $3 and finished_at is not null
+         on conflict do nothing",
+        tenant.as_str(),
+        kind.as_str(),
+        purpose.as_str(),
+        due_at,
+        finish_by
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

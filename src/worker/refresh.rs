@@ -309,6 +309,13 @@ impl Refresher {
                  count in Cegid, then run `cegid-indexer sweeps confirm`"
             );
         }
+        if written.unproven > 0 {
+            warn!(
+                tenant = %self.context.tenant, kind = %self.kind, held = written.unproven,
+                "removals by absence are held back: no other record of the kind is left that could prove them; check in \
+                 Cegid that none is there, then run `cegid-indexer sweeps confirm`"
+            );
+        }
         let metrics = &self.context.shared.metrics;
         let (tenant, kind) = (self.context.tenant.to_string(), self.kind.as_str());
         for (outcome, count) in [

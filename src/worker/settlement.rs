@@ -28,7 +28,7 @@ pub(super) const ABSENCE: &str = "absence";
 /// Cause of a removal because Cegid has anonymised the person.
 pub(super) const ANONYMISED: &str = "anonymised";
 /// A removal that waits for an operator is read again after so long, in case the record is back.
-const HELD: TimeDelta = TimeDelta::hours(1);
+pub(super) const HELD: TimeDelta = TimeDelta::hours(1);
 /// Contention with the inbox or another settlement is short.
 const ATTEMPTS: usize = 5;
 
@@ -77,8 +77,10 @@ pub struct Written {
     pub noted: usize,
     /// Keys that were removed.
     pub removed: usize,
-    /// Keys whose removal waits for an operator.
+    /// Keys whose removal waits for an operator, because too many vanish.
     pub held: usize,
+    /// Keys whose removal waits for an operator, because no other record is left that could prove it.
+    pub unproven: usize,
     /// Keys that were buried.
     pub buried: usize,
     /// Keys that a newer read had settled.
@@ -95,6 +97,7 @@ impl Written {
         self.noted += part.noted;
         self.removed += part.removed;
         self.held += part.held;
+        self.unproven += part.unproven;
         self.buried += part.buried;
         self.superseded += part.superseded;
         self.unstorable.extend(part.unstorable);
@@ -276,6 +279,7 @@ impl Settlement {
         written.noted = noted.len() + failed.len();
         written.removed = gone.len();
         written.held = back.len();
+        written.unproven = self.postponed.iter().filter(|subject| matches!(subject.why, Why::Held)).count();
         written.buried = buried.len();
         Ok(None)
     }
@@ -292,7 +296,7 @@ impl Settlement {
             // A vacancy that was never live is no loss to the index.
             let gap = self.gaps && !same && (held.is_some() || document.live);
             let state = if document.live { State::Live } else { State::Hidden };
-            Settled { key: document.key(), state, removed: None, same, gap, returns: *returns }
+            Settled { key: document.key(), state, removed: None, same, gap, returns: *returns, vanished: false }
         });
         let removed = removed.iter().map(|(key, cause)| Settled {
             key,
@@ -301,6 +305,7 @@ impl Settlement {
             same: false,
             gap: self.gaps && held.contains_key(key),
             returns: false,
+            vanished: *cause == ABSENCE,
         });
         let unchanged = self.unchanged.iter().map(|(key, state)| Settled {
             key,
@@ -310,6 +315,7 @@ impl Settlement {
             same: true,
             gap: false,
             returns: false,
+            vanished: false,
         });
         indexed.chain(removed).chain(unchanged).collect()
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use cegid_indexer::{
     domain::Kind,
-    sweeps::{self, Progress, Use},
+    sweeps::{self, Progress, Turn, Use},
 };
 use cegid_simulator::{Change, Endpoint, Fault, FaultKind, Spoil};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -125,17 +125,28 @@ async fn an_outage_of_hours_makes_a_walk_pass_over_nobody() {
     world.end().await;
 }
 
+/// A world of vacancies that are hidden, all of them.
+async fn hidden_vacancies(count: usize) -> World {
+    let world = World::start(Plan::sized(count, 0).with("TENANTS__ACME__ROLLING_PERIOD", "7d")).await;
+    world.settle().await;
+    for key in live_vacancies(&world) {
+        world.simulator.set_vacancy_status_silently(&key, "Archived").unwrap();
+    }
+    world.sweep(&[Use::Incremental]).await;
+    world.settle().await;
+    world
+}
+
 #[tokio::test]
 async fn a_round_of_few_takes_its_period_and_the_next_one_follows() {
     const PERIOD: TimeDelta = TimeDelta::days(7);
-    let world = World::start(Plan::sized(0, 8).with("TENANTS__ACME__ROLLING_PERIOD", "7d")).await;
-    world.settle().await;
+    let world = hidden_vacancies(12).await;
     let round = async |world: &World, it: &'static str| -> Option<(i32, DateTime<Utc>)> {
-        let query = format!("select position, due_at from sweep where kind = 'candidate' and use = 'rolling' and {it}");
+        let query = format!("select position, due_at from sweep where kind = 'vacancy' and use = 'rolling' and {it}");
         sqlx::query_as(sqlx::AssertSqlSafe(query)).fetch_optional(world.database.pool()).await.unwrap()
     };
     let resting = "started_at is not null and finished_at is null";
-    for (nth, key) in world.indexed(Kind::Candidate).await.into_keys().take(2).enumerate() {
+    for (nth, key) in world.indexed(Kind::Vacancy).await.into_keys().take(2).enumerate() {
         let rests = async |world: &World| round(world, resting).await.is_some_and(|it| it.1 > world.clock.now());
         world.until("a round rests", rests).await;
         let (position, due_at) = round(&world, resting).await.unwrap();
@@ -146,26 +157,27 @@ async fn a_round_of_few_takes_its_period_and_the_next_one_follows() {
         world.turn((due_at - now).to_std().unwrap());
         let over = async |world: &World| round(world, resting).await.is_none_or(|it| it.0 > position);
         world.until("the round is over", over).await;
-        world.settle().await;
-        assert!(!world.indexed(Kind::Candidate).await.contains_key(&key), "round {position} has not read {key}");
+        let gone = async |world: &World| !world.indexed(Kind::Vacancy).await.contains_key(&key);
+        world.until("the deleted one is gone", gone).await;
     }
     world.end().await;
 }
 
 #[tokio::test]
 async fn a_round_that_is_asked_for_while_it_takes_a_step_begins_anew_at_once() {
-    let mut world = World::start(Plan::sized(0, 5)).await;
+    let mut world = World::start(Plan::sized(5, 0)).await;
     world.settle().await;
     world.stop_service().await;
-    let (database, acme, kind) = (&world.database, tenant(), Kind::Candidate);
+    let (database, acme, kind) = (&world.database, tenant(), Kind::Vacancy);
     sqlx::query("delete from sweep where use <> 'rolling'").execute(database.pool()).await.unwrap();
     let now = world.clock.now();
-    let next = async |at| sweeps::next(database, &acme, kind, at, true).await.unwrap();
+    let turn = |now| Turn { now, bulk: true, needed: Duration::ZERO };
+    let next = async |at| sweeps::next(database, &acme, kind, turn(at)).await.unwrap();
     let after_its_pace = now + Duration::from_secs(86_400 * 60);
     let step = next(after_its_pace).await.expect("a round");
     assert!(sweeps::ask(database, &acme, kind, Use::Rolling, now).await.unwrap());
     // What the step comes to, that knows nothing of it: wait for the pace, go on behind a key; or the end.
-    let waits = Progress { due_at: Some(after_its_pace), next_key: "_TS-00003".to_owned(), ..Progress::default() };
+    let waits = Progress { due_at: Some(after_its_pace), next_key: "2026-00003".to_owned(), ..Progress::default() };
     for progress in [waits, Progress { finished: true, ..Progress::default() }] {
         sweeps::advance(database, &acme, kind, &step, now, &progress).await.unwrap();
         let asked = next(now).await.expect("it is due");

@@ -6,7 +6,7 @@
 //! | shows it, anonymised | any | removed |
 //! | shows it | was removed | a second read after the confirming delay brings it back |
 //! | ends cleanly without it | never indexed | settled after a second such answer: it may not be exported yet |
-//! | ends cleanly without it | indexed | a second read after the confirming delay; removed when that one lacks it too and shows the control |
+//! | ends cleanly without it | indexed | a second read after the confirming delay; removed when that one lacks it too and shows the control; held for an operator when no control is left |
 //! | is cut, or holds a broken frame | is missing | asked for again with fewer neighbours; alone, it has failed |
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     super::retry::Curve,
-    super::settlement::{ABSENCE, ANONYMISED, Indexed, Settlement},
+    super::settlement::{ABSENCE, ANONYMISED, HELD, Indexed, Settlement},
     Refresher,
 };
 use crate::{
@@ -32,6 +32,17 @@ const AWKWARD_OVERLAP: chrono::TimeDelta = chrono::TimeDelta::days(1);
 /// Whether the subject would be removed if this read does not show it: the read must then ask for a control too.
 pub(super) fn needs_control(subject: &Claimed) -> bool {
     subject.absent_since.is_some() && !subject.released && matches!(subject.state, State::Live | State::Hidden)
+}
+
+/// What an answer without a subject proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// The record that was asked for beside it is there.
+    ControlSeen,
+    /// That record is missing too: nothing is proved.
+    ControlMissing,
+    /// None was asked for: none was needed, or none is left.
+    NoControl,
 }
 
 pub(super) struct Judgement<'a> {
@@ -67,6 +78,11 @@ impl<'a> Judgement<'a> {
         let mut found: HashMap<String, Record> =
             records.into_iter().map(|record| (record.subject.key().to_owned(), record)).collect();
         let control_seen = control.is_some_and(|key| found.contains_key(key));
+        let proof = match control {
+            Some(_) if control_seen => Proof::ControlSeen,
+            Some(_) => Proof::ControlMissing,
+            None => Proof::NoControl,
+        };
         self.control_missing = control.is_some() && !control_seen && cut.is_none() && broken.is_empty() && !full;
         let part = self.part;
         let mut again = Vec::new();
@@ -79,11 +95,11 @@ impl<'a> Judgement<'a> {
                     (None, Some(broken)) if part.len() == 1 && (control.is_none() || control_seen) => {
                         self.fail(subject, &broken.cause);
                     }
-                    (None, Some(_)) if part.len() == 1 => self.absent(subject, false),
+                    (None, Some(_)) if part.len() == 1 => self.absent(subject, Proof::ControlMissing),
                     (Some(_), _) | (_, Some(_)) => again.push(subject.clone()),
                     (None, None) if full && part.len() > 1 => again.push(subject.clone()),
                     (None, None) if is_awkward(&subject.key) => self.awkward.push(subject),
-                    (None, None) => self.absent(subject, control_seen),
+                    (None, None) => self.absent(subject, proof),
                 },
             }
         }
@@ -152,8 +168,9 @@ impl<'a> Judgement<'a> {
         });
     }
 
-    fn absent(&mut self, subject: &Claimed, control_seen: bool) {
-        let confirm = self.refresher.context.shared.settings.worker.confirm_after;
+    fn absent(&mut self, subject: &Claimed, proof: Proof) {
+        let context = &self.refresher.context;
+        let confirm = context.shared.settings.worker.confirm_after;
         let key = subject.key.clone();
         if subject.state == State::Removed {
             self.settlement.unchanged.push((key, State::Removed));
@@ -164,8 +181,13 @@ impl<'a> Judgement<'a> {
         match subject.state {
             State::Unread if confirmed => self.settlement.unchanged.push((key, State::Unread)),
             // What an operator has confirmed needs no other proof: there may be no other record left.
-            State::Live | State::Hidden if confirmed && (control_seen || subject.released) => {
+            State::Live | State::Hidden if confirmed && (proof == Proof::ControlSeen || subject.released) => {
                 self.settlement.removed.push((key, ABSENCE))
+            }
+            // The last of its kind: nothing but a person can tell whether it is gone.
+            State::Live | State::Hidden if confirmed && proof == Proof::NoControl => {
+                let due_at = context.now() + HELD;
+                self.settlement.postponed.push(Postponed { key, due_at, why: Why::Held });
             }
             _ => {
                 // An answer without the control proves nothing: the same again later.

@@ -7,16 +7,24 @@
 //! |---|---|---|
 //! | incremental | what was updated since the run before, whatever its status | hourly |
 //! | initial | everything, by windows of update dates, the newest first | once |
-//! | full | every live vacancy; then, one by one, those that are live here and were not shown | daily |
-//! | rolling | every indexed candidate and every hidden vacancy, by key, spread over its period | all the time |
+//! | full, vacancies | every live one; then by key those that are live here and were not shown | daily |
+//! | full, candidates | everyone; then by key those that are held and were not shown | once a period |
+//! | rolling | every hidden vacancy, by key, spread over its period | all the time |
 //!
 //! Walks over a list (`walk`) carry whole records and settle subjects directly. What is asked for by key (`reread`) is
 //! raised in the queue and takes the way of every other refresh, where an absence is confirmed. Neither removes anything
-//! because a list did not show it.
+//! because a list did not show it. What a list shows unreadable is remembered, and its place read again (`look_again`).
+//!
+//! Wanted of the full sweep of candidates: whoever is deleted or anonymised right after a walk has shown them is asked
+//! for by key within `rolling_period`. So the next walk begins a period after this one began, less the time that it
+//! takes, in permitted hours as long as they suffice.
 
+mod look_again;
 mod page_size;
 mod reread;
+mod settle_page;
 mod walk;
+mod walk_state;
 
 use std::{
     collections::HashMap,
@@ -31,13 +39,21 @@ use super::Context;
 use crate::{
     domain::Kind,
     gaps, subjects,
-    sweeps::{self, Sweep, Use},
+    sweeps::{self, Sweep, Turn, Use},
 };
-use page_size::PageSize;
 pub(super) use walk::Read;
+use walk_state::WalkState;
 
 /// How often it is looked what is due.
 const LOOK: Duration = Duration::from_secs(30);
+/// From one step of a walk that is spread over a time to the next.
+const STEP_INTERVAL: Duration = Duration::from_secs(60);
+/// The part of the period over which a walk over all candidates is spread; a few calls a minute at most tenants.
+const SPREAD_PART: u32 = 200;
+/// A walk over all candidates takes at most this part of its period: it then goes on at any hour.
+const LONGEST_PART: u32 = 2;
+/// What a walk takes beside the time that it is spread over: asking for what was not shown.
+const ASKING_TIME: Duration = Duration::from_secs(600);
 
 /// Sweeps one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
@@ -55,15 +71,15 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
 pub(super) struct Sweeper {
     context: Arc<Context>,
     kind: Kind,
-    /// Of the walks under way: when one is put off, another goes on.
-    page_sizes: Mutex<HashMap<(Use, i32), PageSize>>,
+    /// The walks under way, by purpose and number: when one is put off, another goes on.
+    walks: Mutex<HashMap<(Use, i32), WalkState>>,
     /// Settled since the worker began.
     pages: AtomicU32,
 }
 
 impl Sweeper {
     pub(super) fn new(context: Arc<Context>, kind: Kind) -> Sweeper {
-        Sweeper { page_sizes: Mutex::default(), pages: AtomicU32::new(0), context, kind }
+        Sweeper { walks: Mutex::default(), pages: AtomicU32::new(0), context, kind }
     }
 
     /// Does a part of what is most urgent; false when nothing is due.
@@ -75,8 +91,12 @@ impl Sweeper {
             self.plan().await?;
             *planned = true;
         }
-        let bulk = context.settings.bulk_permitted(context.now());
-        let Some(mut sweep) = sweeps::next(database, tenant, kind, context.now(), bulk).await? else {
+        if self.look_again().await? {
+            return Ok(true);
+        }
+        let now = context.now();
+        let turn = Turn { now, bulk: context.settings.bulk_permitted(now), needed: self.time_needed() };
+        let Some(mut sweep) = sweeps::next(database, tenant, kind, turn).await? else {
             return Ok(false);
         };
         if sweep.read.is_none() {
@@ -94,7 +114,7 @@ impl Sweeper {
         };
         if finished {
             info!(%tenant, %kind, sweep = sweep.purpose.as_str(), run = sweep.position, "a sweep is done");
-            self.forget_page_size(&sweep);
+            self.forget_walk(&sweep);
             *planned = false;
         }
         Ok(true)
@@ -107,9 +127,47 @@ impl Sweeper {
         let windows = sweeps::windows(now, context.settings.load_window, context.settings.load_windows);
         sweeps::plan_initial(database, tenant, kind, &windows).await?;
         for purpose in Use::recurring(kind) {
-            sweeps::plan(database, tenant, kind, *purpose, self.interval(*purpose), now).await?;
+            if *purpose == Use::Full && kind == Kind::Candidate {
+                self.plan_full_of_candidates().await?;
+            } else {
+                sweeps::plan(database, tenant, kind, *purpose, self.interval(*purpose), now).await?;
+            }
         }
         Ok(())
+    }
+
+    /// The next walk over all candidates ends a period after the last one began, and begins as late as permitted hours
+    /// let it.
+    async fn plan_full_of_candidates(&self) -> sqlx::Result<()> {
+        let (context, kind) = (&self.context, self.kind);
+        let (database, tenant, now) = (context.database(), &context.tenant, context.now());
+        let began = sweeps::last_began(database, tenant, kind, Use::Full).await?.unwrap_or(now);
+        let finish_by = began + context.settings.rolling_period;
+        let due_at = context.settings.latest_start(finish_by, self.time_needed(), began);
+        sweeps::plan_by(database, tenant, kind, Use::Full, due_at, finish_by).await
+    }
+
+    /// Whether a walk is spread over a time.
+    fn is_spread(&self, sweep: &Sweep) -> bool {
+        sweep.purpose == Use::Full && self.kind == Kind::Candidate
+    }
+
+    /// Over how long a walk over all candidates is spread.
+    fn time_of_list(&self) -> Duration {
+        self.context.settings.rolling_period / SPREAD_PART
+    }
+
+    /// How long such a walk takes at most, with what is asked for by key after it: calls may be slow, and steps late.
+    fn time_needed(&self) -> Duration {
+        let period = self.context.settings.rolling_period;
+        (self.time_of_list() * 2 + ASKING_TIME).min(period / LONGEST_PART)
+    }
+
+    /// About how many pages a full list has.
+    async fn pages_of_list(&self) -> sqlx::Result<u64> {
+        let context = &self.context;
+        let listed = subjects::count_listed(context.database(), &context.tenant, self.kind).await?;
+        Ok(listed.unsigned_abs() / context.shared.settings.export.page_size as u64 + 1)
     }
 
     fn interval(&self, purpose: Use) -> Duration {
@@ -139,15 +197,9 @@ impl Sweeper {
         self.context.now()
     }
 
-    /// Looks at, or changes, how many records a walk asks for at once.
-    fn page_size<T>(&self, sweep: &Sweep, look: impl FnOnce(&mut PageSize) -> T) -> T {
-        let mut sizes = self.page_sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = self.context.shared.settings.export.page_size;
-        look(sizes.entry((sweep.purpose, sweep.position)).or_insert_with(|| PageSize::new(most)))
-    }
-
     /// A walk is over.
-    fn forget_page_size(&self, sweep: &Sweep) {
-        self.page_sizes.lock().unwrap_or_else(PoisonError::into_inner).remove(&(sweep.purpose, sweep.position));
+    fn forget_walk(&self, sweep: &Sweep) {
+        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+        walks.remove(&(sweep.purpose, sweep.position));
     }
 }

@@ -40,6 +40,12 @@ impl PageSize {
         self.size = (self.size * 2).min(self.most);
     }
 
+    /// Asks for another number of records, because the list answers the same whatever the offset: one that holds just a
+    /// page of them then shows its end.
+    pub(super) fn vary(&mut self) {
+        self.size = if self.size > 2 { self.size * 2 / 3 } else { self.most };
+    }
+
     /// How far ahead to look whether Cegid answers at all, when one record alone keeps failing: farther each time, since
     /// its neighbours may fail too.
     pub(super) fn ahead(&self) -> Option<i32> {

@@ -1,4 +1,4 @@
-//! What is asked for by key: live vacancies that a full list did not show; candidates and hidden vacancies in their turn.
+//! What is asked for by key: what is held and a full list did not show; hidden vacancies in their turn.
 //!
 //! Asking raises subjects in the queue. Reading, judging an absence and confirming it is the refresh's, as for a
 //! callback: a record that two reads lack leaves the index, one that is anonymised leaves at once.
@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::Sweeper;
+use super::{super::settlement::ABSENCE, Sweeper};
 use crate::{
+    domain::Kind,
+    index::attachments,
     index::documents,
-    subjects::{self, Next, Settled, Since, State},
+    outbox,
+    subjects::{self, Next, Settled, State, Unseen},
     sweeps::{self, Progress, Sweep},
     tenancy::fence,
 };
 
-/// Vacancies asked for in one step of a full sweep: a list that was short by error must not cause a flood.
+/// Subjects asked for in one step of a full sweep: a list that was short by error must not cause a flood.
 const UNSEEN: usize = 300;
 /// Between two such steps; what the last one asked for has been read by then.
 const UNSEEN_PAUSE: Duration = Duration::from_secs(60);
@@ -23,56 +26,79 @@ const UNSEEN_PAUSE: Duration = Duration::from_secs(60);
 const NEXT: usize = 99;
 
 impl Sweeper {
-    /// Asks for live vacancies that the list did not show; true when none is left.
+    /// Asks for what is held and the list did not show; true when nothing is left of it.
     pub(super) async fn ask_for_unseen(&self, sweep: &Sweep) -> sqlx::Result<bool> {
         let (context, kind) = (&self.context, self.kind);
         let (database, tenant, now) = (context.database(), &context.tenant, self.now());
-        let mut progress = Progress { next_offset: sweep.next_offset, ..Progress::default() };
-        if sweep.records == 0 {
-            warn!(%tenant, %kind, "Cegid's list of live vacancies is empty: nothing is concluded from it");
-            progress.finished = true;
+        let began = sweep.began.unwrap_or(now);
+        let unseen = Unseen { read: sweep.read.unwrap_or(0), began, now, limit: UNSEEN };
+        let raised = subjects::request_unseen(database, tenant, kind, unseen).await?;
+        let finished = raised == 0;
+        if finished {
+            self.settle_unlisted(sweep).await?;
         } else {
-            let since = Since { read: sweep.read.unwrap_or(0), now, most: UNSEEN };
-            let raised = subjects::want_unseen(database, tenant, kind, since).await?;
-            progress.unseen = raised as i64;
-            progress.due_at = Some(now + UNSEEN_PAUSE);
-            progress.finished = raised == 0;
-            if progress.finished {
-                self.hide_unlisted(sweep).await?;
+            if sweep.records == 0 && sweep.unseen == 0 {
+                warn!(%tenant, %kind, "Cegid's full list is empty: what is held is asked for by key");
             }
-            if raised > 0 {
-                info!(%tenant, %kind, subjects = raised, "asking for live vacancies that Cegid's list did not show");
-                context.queues[kind as usize].wake();
-            }
+            info!(%tenant, %kind, subjects = raised, "asking for what is held and Cegid's full list did not show");
+            context.queues[kind as usize].wake();
         }
+        let progress = Progress {
+            next_offset: sweep.next_offset,
+            unseen: raised as i64,
+            due_at: Some(now + UNSEEN_PAUSE),
+            finished,
+            ..Progress::default()
+        };
         sweeps::advance(database, tenant, kind, sweep, now, &progress).await?;
-        Ok(progress.finished)
+        Ok(finished)
     }
 
-    /// Hides vacancies whose reference no filter can name and that two lists in a row did not show: they are not live,
-    /// and whether they are archived or deleted cannot be asked. A list that shows one again makes it searchable.
-    async fn hide_unlisted(&self, sweep: &Sweep) -> sqlx::Result<()> {
+    /// Settles subjects whose key no filter can name and that two lists in a row did not show, unless either list held
+    /// frames that nobody can name. A vacancy is hidden: it is not live, and whether it is archived or deleted cannot be
+    /// asked. A candidate is removed: the list is of everyone. Both count for the bulk guard.
+    async fn settle_unlisted(&self, sweep: &Sweep) -> sqlx::Result<()> {
         let (context, kind) = (&self.context, self.kind);
         let (database, tenant, now) = (context.database(), &context.tenant, self.now());
         let before = sweeps::read_before(database, tenant, kind, sweep).await?;
-        let (Some(before), Some(read)) = (before, sweep.read) else { return Ok(()) };
+        let (Some(before), Some(read)) = (before, sweep.read.filter(|_| sweep.unnamed == 0)) else { return Ok(()) };
         // Without the lease the worker is about to be ended.
         let Some(mut tx) = fence(database, &context.lease).await? else { return Ok(()) };
-        let keys = subjects::unlisted(&mut tx, tenant, kind, before).await?;
-        if keys.is_empty() {
-            return tx.rollback().await;
+        let unlisted = subjects::unlisted(&mut tx, tenant, kind, before).await?;
+        let unlisted: Vec<&str> = unlisted.iter().map(String::as_str).collect();
+        let held = subjects::hold_back(&mut tx, tenant, kind, now, context.guard(), &unlisted).await?;
+        let (held, keys): (Vec<&str>, Vec<&str>) = unlisted.into_iter().partition(|key| held.contains(*key));
+        let (state, removed) = match kind {
+            Kind::Vacancy => (State::Hidden, None),
+            Kind::Candidate => (State::Removed, Some(ABSENCE)),
+        };
+        if state == State::Hidden {
+            documents::hide(&mut tx, tenant, kind, &keys).await?;
+        } else {
+            documents::delete(&mut tx, tenant, kind, read, &keys).await?;
+            attachments::delete(&mut tx, tenant, kind, read, &keys).await?;
+            outbox::forget(&mut tx, tenant, kind, &keys).await?;
         }
-        let hidden: Vec<Settled<'_>> = keys
+        let settled: Vec<Settled<'_>> = keys
             .iter()
-            .map(|key| Settled { key, state: State::Hidden, removed: None, same: false, gap: true, returns: false })
+            .map(|key| Settled { key, state, removed, same: false, gap: true, returns: false, vanished: true })
             .collect();
-        documents::hide(&mut tx, tenant, kind, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        if subjects::settle(&mut tx, tenant, kind, read, now, &hidden).await?.len() < keys.len() {
+        if subjects::settle(&mut tx, tenant, kind, read, now, &settled).await?.len() < keys.len() {
             // One was read meanwhile: the next run looks again.
             return tx.rollback().await;
         }
+        subjects::hold(&mut tx, tenant, kind, now, &held).await?;
         tx.commit().await?;
-        info!(%tenant, %kind, subjects = keys.len(), "vacancies that cannot be asked for by name are live no more");
+        if !keys.is_empty() {
+            info!(%tenant, %kind, subjects = keys.len(), "subjects that no filter can name are in Cegid's list no more");
+        }
+        if !held.is_empty() {
+            warn!(
+                %tenant, %kind, held = held.len(),
+                "subjects that no filter can name are in Cegid's list no more, and are held back: check the count in \
+                 Cegid, then run `cegid-indexer sweeps confirm`"
+            );
+        }
         Ok(())
     }
 

@@ -4,104 +4,140 @@
 //! changes nothing after a newer refresh. The next page is under way while one is settled. A restart goes on behind the
 //! last settled page; the page in between is read again.
 //!
-//! Pages overlap: a record that leaves the list while it is read moves those behind it, and without an overlap as many
-//! would be passed over. The end is a page that shows nothing behind what was read before; one that shows nothing at all
-//! is asked for a second time.
+//! Pages overlap, so that a list that loses records while it is read shows it: the page then begins with what no page
+//! has shown, and is read again from further back. The full list of candidates goes without: what it passes over is
+//! asked for by key. What a page says about the list is [`super::walk_state`]'s.
 
-use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::{
-    super::{
-        pace::Lane,
-        settlement::{ANONYMISED, Indexed, NotWritten, Settlement, Written},
-    },
+    super::{pace::Lane, settlement::NotWritten},
     Sweeper,
-    page_size::PageSize,
+    walk_state::{ListState, OVERLAP, PageShape, WalkState},
 };
 use crate::{
-    cegid::{Class, Page, Query},
+    cegid::{CallError, Class, Page, Query},
     domain::Kind,
-    kill,
-    metrics::Outcome,
-    subjects::{self, Postponed, State, Why},
+    kill, subjects,
     sweeps::{self, Progress, Sweep, Use},
+    unreadable::{List, Seen},
 };
 
-/// After so many pages the tables have grown out of what the planner knows of them.
-const ANALYZED: [u32; 3] = [3, 30, 300];
-/// Items of a page that the page before has shown.
-const OVERLAP: usize = 10;
-/// Pages after which it is looked whether something more urgent is due.
-const PAGES: usize = 50;
+/// Pages after which a walk looks whether something more urgent is due.
+const MAX_PAGES_PER_STEP: usize = 50;
 /// Before a query that Cegid will not answer is tried again.
-const REFUSED: Duration = Duration::from_secs(300);
+const REFUSED_QUERY_PAUSE: Duration = Duration::from_secs(300);
 /// Before a sweep whose page failed goes on.
-const UNWELL: Duration = Duration::from_secs(20);
+const FAILED_PAGE_PAUSE: Duration = Duration::from_secs(20);
+/// Before a list that did not advance is read on; doubled each time, up to the limit.
+const STALL_PAUSE: Duration = Duration::from_secs(300);
+const STALL_PAUSE_LIMIT: Duration = Duration::from_secs(3600);
+
 /// A page, and the number drawn before it was asked for.
 pub(in super::super) struct Read {
-    read: i64,
-    page: Page,
+    pub(super) read: i64,
+    pub(super) page: Page,
     /// Items of the list before the page.
-    offset: i32,
-    /// Items passed over, because Cegid cannot answer them.
-    skipped: i32,
+    pub(super) offset: i32,
+    /// How many were asked for.
+    asked: usize,
+    /// Why one item was passed over instead: Cegid cannot answer it.
+    unserved: Option<String>,
 }
 
 impl Read {
     /// A page by itself.
     pub(in super::super) fn one(read: i64, page: Page) -> Read {
-        Read { read, page, offset: 0, skipped: 0 }
+        Read { read, page, offset: 0, asked: 0, unserved: None }
     }
 
     /// How far the list is read with this page.
-    fn end(&self) -> i32 {
-        self.offset.saturating_add(i32::try_from(self.page.frames()).unwrap_or(i32::MAX))
+    pub(super) fn end(&self) -> i32 {
+        let items = self.page.frames() + usize::from(self.unserved.is_some());
+        self.offset.saturating_add(i32::try_from(items).unwrap_or(i32::MAX))
     }
+
+    /// What of the page could not be read.
+    pub(super) fn unreadable(&self, list: &List) -> Vec<Seen> {
+        let broken = self.page.broken.iter().map(|broken| Seen {
+            digest: broken.digest,
+            named: broken.key.is_some(),
+            served: true,
+            cause: broken.cause.clone(),
+            place: self.offset.saturating_add(i32::try_from(broken.place).unwrap_or(i32::MAX)),
+        });
+        let unserved = self.unserved.iter().map(|cause| Seen {
+            digest: Sha256::digest(format!("{list:?} {}", self.offset)).into(),
+            named: false,
+            served: false,
+            cause: cause.clone(),
+            place: self.offset,
+        });
+        broken.chain(unserved).collect()
+    }
+}
+
+/// How a walk spends its time.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Pages in one step.
+    pages: usize,
+    /// From one step to the next; none while nothing more urgent is due.
+    interval: Option<Duration>,
 }
 
 impl Sweeper {
     /// Reads on in a list, as far as nothing fails and nothing more urgent may be due. True when the sweep is finished.
     pub(super) async fn walk(&self, sweep: &Sweep) -> sqlx::Result<bool> {
+        let pace = self.pace_of_walk(sweep).await?;
         let mut settled = sweep.next_offset;
-        let mut empty = false;
-        let mut shown: HashSet<String> = HashSet::new();
-        let Some(mut current) = self.page(sweep, settled, OVERLAP).await? else { return Ok(false) };
+        let Some(mut current) = self.page(sweep, settled).await? else { return Ok(false) };
         for nth in 1.. {
-            let (end, whole) = (current.end(), current.page.cut.is_none());
+            let (offset, end, whole) = (current.offset, current.end(), current.page.cut.is_none());
             let frames = current.page.frames();
-            let nothing = frames == 0;
-            let ended = whole && end <= settled && (!nothing || empty);
-            empty = nothing;
-            // What the page before has shown is settled.
-            let keys: HashSet<String> =
-                current.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
-            current.page.records.retain(|record| !shown.contains(record.subject.key()));
-            shown = keys;
-            let mut progress = Progress {
-                next_offset: settled.max(end),
-                records: i64::from((end - settled).max(0)),
-                broken: current.page.broken.len() as i64 + i64::from(current.skipped),
-                listed: ended,
-                finished: ended && sweep.purpose != Use::Full,
-                ..Progress::default()
-            };
-            settled = progress.next_offset;
-            // A page that was cut may be short: what the next one repeats must be less, or the walk stands still.
-            let overlap = if whole { OVERLAP } else { OVERLAP.min(frames / 4) };
-            let finished = progress.finished;
-            if progress.broken > 0 {
+            let unserved = usize::from(current.unserved.is_some());
+            let (list, records, broken, step_back) = self.with_walk(sweep, |walk| {
+                if unserved > 0 {
+                    return (ListState::Advances, 0, unserved, 0);
+                }
+                let shape = PageShape::new(&current.page, offset, current.asked, offset < settled);
+                let observed = walk.observe(&shape);
+                walk.overlap = self.overlap_after(sweep, whole, frames, current.asked);
+                (observed.list, observed.records, observed.broken, walk.step_back(current.asked))
+            });
+            if list == ListState::DoesNotAdvance {
+                return self.stall(sweep, settled).await.map(|()| false);
+            }
+            if list == ListState::Repeats {
                 warn!(
-                    tenant = %self.context.tenant, kind = %self.kind, sweep = sweep.purpose.as_str(),
-                    records = progress.broken,
-                    "records of a sweep cannot be read: they are indexed once Cegid shows them readable"
+                    tenant = %self.context.tenant, kind = %self.kind, sweep = sweep.purpose.as_str(), offset,
+                    "a list repeats itself: taken as its end; what is held and was not shown is asked for by key"
                 );
             }
+            let ended = matches!(list, ListState::Ended | ListState::Repeats);
+            settled = if list == ListState::Moved { (offset - step_back).max(0) } else { settled.max(end) };
+            let last = ended || nth >= pace.pages || self.context.stop.asked();
+            let unnamed = current.page.broken.iter().filter(|broken| broken.key.is_none()).count() + unserved;
+            let mut progress = Progress {
+                next_offset: settled,
+                records: records as i64,
+                broken: broken as i64,
+                unnamed: unnamed as i64,
+                listed: ended,
+                finished: ended && sweep.purpose != Use::Full,
+                due_at: pace.interval.filter(|_| last && !ended).map(|interval| self.now() + interval),
+                ..Progress::default()
+            };
+            let finished = progress.finished;
             // Noted before the next page is there: it may be long in coming.
             let settle = async {
                 self.context.shared.courtesy.give_way(&self.context.tenant).await;
+                let list = self.list(sweep);
+                self.remember(&list, &current.unreadable(&list)).await?;
                 let written = self.settle(current).await?;
                 kill::point("page-settled");
                 progress.changed = (written.indexed + written.removed) as i64;
@@ -110,11 +146,8 @@ impl Sweeper {
                     .await?;
                 Ok::<_, NotWritten>(())
             };
-            let (written, next) = if ended || nth >= PAGES || self.context.stop.asked() {
-                (settle.await, Ok(None))
-            } else {
-                tokio::join!(settle, self.page(sweep, settled, overlap))
-            };
+            let (written, next) =
+                if last { (settle.await, Ok(None)) } else { tokio::join!(settle, self.page(sweep, settled)) };
             match written {
                 Ok(()) => {}
                 Err(NotWritten::Database(error)) => return Err(error),
@@ -131,6 +164,46 @@ impl Sweeper {
         Ok(false)
     }
 
+    /// A walk over all candidates is spread over a part of its period; every other one goes on as fast as it may.
+    async fn pace_of_walk(&self, sweep: &Sweep) -> sqlx::Result<Pace> {
+        if !self.is_spread(sweep) || sweep.asked {
+            return Ok(Pace { pages: MAX_PAGES_PER_STEP, interval: None });
+        }
+        let (pages, time) = (self.pages_of_list().await?, self.time_of_list());
+        let steps = (time.as_secs_f64() / super::STEP_INTERVAL.as_secs_f64()).max(1.0);
+        let pages = (pages as f64 / steps).ceil().clamp(1.0, MAX_PAGES_PER_STEP as f64);
+        Ok(Pace { pages: pages as usize, interval: Some(super::STEP_INTERVAL) })
+    }
+
+    /// How many items the next page repeats.
+    fn overlap_after(&self, sweep: &Sweep, whole: bool, frames: usize, asked: usize) -> usize {
+        if !whole {
+            // A page that was cut may be short: what the next one repeats must be less, or the walk stands still.
+            OVERLAP.min(frames / 4)
+        } else if self.is_spread(sweep) && frames >= asked {
+            0
+        } else {
+            OVERLAP
+        }
+    }
+
+    /// The list answers with its first page whatever is asked for.
+    async fn stall(&self, sweep: &Sweep, settled: i32) -> sqlx::Result<()> {
+        let context = &self.context;
+        let stalls = self.with_walk(sweep, |walk| {
+            walk.page_size.vary();
+            walk.stalls += 1;
+            walk.stalls
+        });
+        let pause = STALL_PAUSE.saturating_mul(1 << (stalls - 1).min(10)).min(STALL_PAUSE_LIMIT);
+        warn!(
+            tenant = %context.tenant, kind = %self.kind, sweep = sweep.purpose.as_str(), offset = settled,
+            pause_s = pause.as_secs(),
+            "Cegid's list does not advance: it answers with its first page whatever the offset; other sweeps go on"
+        );
+        sweeps::put_off(context.database(), &context.tenant, self.kind, sweep, context.now() + pause).await
+    }
+
     /// What the dates of records show at this time: those of vacancies have no zone, and are of the tenant's clock.
     fn dated(&self, at: DateTime<Utc>) -> DateTime<Utc> {
         match self.kind {
@@ -139,23 +212,30 @@ impl Sweeper {
         }
     }
 
-    /// What a sweep asks for behind `offset`.
-    fn query(&self, sweep: &Sweep, offset: usize, limit: usize) -> Query {
+    /// The list that a sweep walks.
+    fn list(&self, sweep: &Sweep) -> List {
         let live = if self.kind == Kind::Vacancy { self.context.settings.load_vacancy_filter.as_str() } else { "" };
         let also = if sweep.purpose == Use::Incremental { "" } else { live };
-        let (since, until) = (sweep.since.map(|at| self.dated(at)), sweep.until.map(|at| self.dated(at)));
-        Query::window(self.kind, since, until, also, offset, limit)
+        List { since: sweep.since, until: sweep.until, also: also.to_owned() }
+    }
+
+    /// What is asked of a list behind `offset`.
+    pub(super) fn query(&self, list: &List, offset: i32, limit: usize) -> Query {
+        let (since, until) = (list.since.map(|at| self.dated(at)), list.until.map(|at| self.dated(at)));
+        Query::window(self.kind, since, until, &list.also, offset.unsigned_abs() as usize, limit)
     }
 
     /// The page behind what is settled, with an overlap; none when it cannot be had now.
-    async fn page(&self, sweep: &Sweep, settled: i32, overlap: usize) -> sqlx::Result<Option<Read>> {
-        let (size, ahead, passed) =
-            self.page_size(sweep, |page_size| (page_size.size(), page_size.ahead(), page_size.passed()));
+    async fn page(&self, sweep: &Sweep, settled: i32) -> sqlx::Result<Option<Read>> {
+        let (size, ahead, passed, overlap) = self.with_walk(sweep, |walk| {
+            let page_size = &walk.page_size;
+            (page_size.size(), page_size.ahead(), page_size.passed(), walk.overlap)
+        });
         if let Some(ahead) = ahead {
             return self.past(sweep, settled, ahead).await;
         }
         let overlap = i32::try_from(overlap.min(size / 2)).unwrap_or(0);
-        Ok(self.ask(sweep, (settled - overlap).max(passed), size).await?.ok())
+        Ok(self.ask(sweep, (settled - overlap).max(passed.min(settled)), size).await?.ok())
     }
 
     /// One record keeps failing. If another can be had, and it fails once more right after, it is that record and not all
@@ -166,119 +246,82 @@ impl Sweeper {
         }
         match self.ask(sweep, settled, 1).await? {
             Ok(read) => Ok(Some(read)),
-            Err(Some(Class::Transient | Class::Unexpected)) => {
-                let offset = settled + 1;
-                self.page_size(sweep, |page_size| page_size.pass(offset));
+            Err(Some(error)) if matches!(error.class, Class::Transient | Class::Unexpected) => {
+                self.with_walk(sweep, |walk| walk.page_size.pass(settled + 1));
                 let read = subjects::draw(self.context.database()).await?;
-                Ok(Some(Read { read, page: Page::default(), offset, skipped: 1 }))
+                let unserved = Some(format!("Cegid does not serve it: {error}"));
+                Ok(Some(Read { read, page: Page::default(), offset: settled, asked: 1, unserved }))
             }
             Err(_) => Ok(None),
         }
     }
 
-    /// One call; its failure's class, or none where there was no call, after the sweep was put off.
-    async fn ask(&self, sweep: &Sweep, offset: i32, size: usize) -> sqlx::Result<Result<Read, Option<Class>>> {
+    /// One call; its failure, or none where there was no call, after the sweep was put off.
+    async fn ask(&self, sweep: &Sweep, offset: i32, size: usize) -> sqlx::Result<Result<Read, Option<CallError>>> {
         let context = &self.context;
-        let query = self.query(sweep, offset.unsigned_abs() as usize, size);
-        let lane = Lane::Sweep(self.kind);
-        let Some(place) = context.may_export(lane).await else { return Ok(Err(None)) };
-        let read = subjects::draw(context.database()).await?;
-        let answer = context.client.export(&query).await;
-        drop(place);
-        let error = match answer {
-            Ok(page) => {
-                match &page.cut {
+        let error = match self.call(&self.list(sweep), offset, size).await? {
+            Ok(read) => {
+                match &read.page.cut {
                     // Read as far as its files have room: nothing is wrong.
-                    Some(cut) if cut.class == Class::Full => context.pace.succeeded(lane),
-                    Some(cut) => {
-                        context.pace.failed(lane, cut);
-                        self.page_size(sweep, PageSize::failed);
-                    }
-                    None => {
-                        context.pace.succeeded(lane);
-                        self.page_size(sweep, PageSize::succeeded);
-                    }
+                    Some(cut) if cut.class == Class::Full => {}
+                    Some(_) => self.with_walk(sweep, |walk| walk.page_size.failed()),
+                    None => self.with_walk(sweep, |walk| walk.page_size.succeeded()),
                 }
-                return Ok(Ok(Read { read, page, offset, skipped: 0 }));
+                return Ok(Ok(read));
             }
-            Err(error) => error,
+            Err(None) => return Ok(Err(None)),
+            Err(Some(error)) => error,
         };
-        context.pace.failed(lane, &error);
-        let mut wait = UNWELL;
+        let mut wait = FAILED_PAGE_PAUSE;
         match error.class {
             Class::Query => {
-                wait = REFUSED;
+                wait = REFUSED_QUERY_PAUSE;
                 warn!(
                     tenant = %context.tenant, kind = %self.kind, error = %error,
                     "Cegid does not answer a sweep's query: is tenants.*.load_vacancy_filter right?"
                 );
             }
-            Class::Transient | Class::Unexpected => self.page_size(sweep, PageSize::failed),
+            Class::Transient | Class::Unexpected => self.with_walk(sweep, |walk| walk.page_size.failed()),
             Class::Throttled | Class::Credentials | Class::Forbidden | Class::Full => {}
         }
         // Another sweep may be able to go on.
         sweeps::put_off(context.database(), &context.tenant, self.kind, sweep, context.now() + wait).await?;
-        Ok(Err(Some(error.class)))
+        Ok(Err(Some(error)))
     }
 
-    pub(in super::super) async fn settle(&self, read: Read) -> Result<Written, NotWritten> {
-        let (context, kind) = (&self.context, self.kind);
-        let (database, tenant) = (context.database(), &context.tenant);
-        let keys: Vec<String> = read.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
-        if keys.is_empty() {
-            return Ok(Written::default());
-        }
-        let known = subjects::states(database, tenant, kind, &keys).await?;
-        let removed = |key: &str| known.iter().any(|(known, state)| known == key && *state == State::Removed);
-        let mut settlement = Settlement::new(kind, read.read, context.guard());
-        // Nothing was to be announced of what was there before.
-        settlement.gaps = !sweeps::loading(database, tenant, kind).await?;
-        let mut seen = HashSet::new();
-        for record in read.page.records {
-            let key = record.subject.key();
-            // A list over moving data can show a record twice.
-            if !seen.insert(key.to_owned()) {
-                continue;
-            }
-            if record.document.anonymised {
-                settlement.removed.push((key.to_owned(), ANONYMISED));
-            } else if removed(key) {
-                let due_at = context.now();
-                settlement.postponed.push(Postponed { key: key.to_owned(), due_at, why: Why::Asked });
-            } else {
-                let noted = context.noted(&record.document);
-                settlement.indexed.push(Indexed { document: record.document, noted, announced: false, returns: false });
-            }
-        }
-        let asked = !settlement.postponed.is_empty();
-        let written = settlement.write(database, &context.lease, context.now()).await?;
-        for (key, cause) in &written.unstorable {
-            // Read again by itself, so that it takes the way of every record that cannot be indexed.
-            subjects::want_once(database, tenant, kind, key, context.now()).await?;
-            warn!(%tenant, %kind, cause, "a record of a sweep cannot be stored");
-        }
-        if asked || !written.unstorable.is_empty() {
-            context.queues[kind as usize].wake();
-        }
-        context.wrote();
-        let pages = self.pages.fetch_add(1, Ordering::Relaxed) + 1;
-        if ANALYZED.contains(&pages) {
-            database.analyze().await?;
-        }
-        self.count(&written);
-        Ok(written)
-    }
-
-    fn count(&self, written: &Written) {
+    /// One call; its failure, or none where the worker drains.
+    pub(super) async fn call(
+        &self,
+        list: &List,
+        offset: i32,
+        size: usize,
+    ) -> sqlx::Result<Result<Read, Option<CallError>>> {
         let context = &self.context;
-        for (outcome, count) in [("loaded", written.indexed), ("same", written.same), ("removed", written.removed)] {
-            if count > 0 {
-                let labels = Outcome { tenant: context.tenant.to_string(), kind: self.kind.as_str(), outcome };
-                context.shared.metrics.settled.get_or_create(&labels).inc_by(count as u64);
+        let query = self.query(list, offset, size);
+        let lane = Lane::Sweep(self.kind);
+        let Some(place) = context.may_export(lane).await else { return Ok(Err(None)) };
+        let read = subjects::draw(context.database()).await?;
+        let answer = context.client.export(&query).await;
+        drop(place);
+        match answer {
+            Ok(page) => {
+                match page.cut.as_ref().filter(|cut| cut.class != Class::Full) {
+                    Some(cut) => context.pace.failed(lane, cut),
+                    None => context.pace.succeeded(lane),
+                };
+                Ok(Ok(Read { read, page, offset, asked: size, unserved: None }))
+            }
+            Err(error) => {
+                context.pace.failed(lane, &error);
+                Ok(Err(Some(error)))
             }
         }
-        if written.noted > 0 {
-            context.noted[self.kind as usize].notify_one();
-        }
+    }
+
+    /// Looks at, or changes, what is known of a walk.
+    fn with_walk<T>(&self, sweep: &Sweep, look: impl FnOnce(&mut WalkState) -> T) -> T {
+        let mut walks = self.walks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let most = self.context.shared.settings.export.page_size;
+        look(walks.entry((sweep.purpose, sweep.position)).or_insert_with(|| WalkState::new(most)))
     }
 }

@@ -47,7 +47,15 @@ async fn raise(database: &Database, minute: i64, now: DateTime<Utc>) {
 }
 
 async fn settle(database: &Database, keys: &[String], now: DateTime<Utc>) {
-    let settled = |key| Settled { key, state: State::Live, removed: None, same: false, gap: false, returns: false };
+    let settled = |key| Settled {
+        key,
+        state: State::Live,
+        removed: None,
+        same: false,
+        gap: false,
+        returns: false,
+        vanished: false,
+    };
     let settled: Vec<Settled<'_>> = keys.iter().map(|key| settled(key)).collect();
     let read = subjects::draw(database).await.unwrap();
     let mut tx = database.begin().await.unwrap();

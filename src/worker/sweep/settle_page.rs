@@ -1,0 +1,111 @@
+//! A page of a list is written: its records are settled, and what it could not show is remembered.
+
+use std::{collections::HashSet, sync::atomic::Ordering};
+
+use tracing::warn;
+
+use super::{
+    super::settlement::{ANONYMISED, Indexed, NotWritten, Settlement, Written},
+    Sweeper,
+    walk::Read,
+};
+use crate::{
+    metrics::Outcome,
+    subjects::{self, Postponed, State, Why},
+    sweeps,
+    tenancy::fence,
+    unreadable::{self, List, Seen},
+};
+
+/// After so many pages the tables have grown out of what the planner knows of them.
+const ANALYZED: [u32; 3] = [3, 30, 300];
+
+impl Sweeper {
+    pub(in super::super) async fn settle(&self, read: Read) -> Result<Written, NotWritten> {
+        let (context, kind) = (&self.context, self.kind);
+        let (database, tenant) = (context.database(), &context.tenant);
+        // Read by key, so that it takes the way of every record that cannot be indexed and Cegid is told.
+        let named: Vec<&String> = read.page.broken.iter().filter_map(|broken| broken.key.as_ref()).collect();
+        for key in &named {
+            subjects::want_once(database, tenant, kind, key, context.now()).await?;
+        }
+        if !named.is_empty() {
+            context.queues[kind as usize].wake();
+        }
+        let keys: Vec<String> = read.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
+        if keys.is_empty() {
+            return Ok(Written::default());
+        }
+        let known = subjects::states(database, tenant, kind, &keys).await?;
+        let removed = |key: &str| known.iter().any(|(known, state)| known == key && *state == State::Removed);
+        let mut settlement = Settlement::new(kind, read.read, context.guard());
+        // Nothing was to be announced of what was there before.
+        settlement.gaps = !sweeps::loading(database, tenant, kind).await?;
+        let mut seen = HashSet::new();
+        for record in read.page.records {
+            let key = record.subject.key();
+            // A list over moving data can show a record twice.
+            if !seen.insert(key.to_owned()) {
+                continue;
+            }
+            if record.document.anonymised {
+                settlement.removed.push((key.to_owned(), ANONYMISED));
+            } else if removed(key) {
+                let due_at = context.now();
+                settlement.postponed.push(Postponed { key: key.to_owned(), due_at, why: Why::Asked });
+            } else {
+                let noted = context.noted(&record.document);
+                settlement.indexed.push(Indexed { document: record.document, noted, announced: false, returns: false });
+            }
+        }
+        let asked = !settlement.postponed.is_empty();
+        let written = settlement.write(database, &context.lease, context.now()).await?;
+        for (key, cause) in &written.unstorable {
+            // Read again by itself, so that it takes the way of every record that cannot be indexed.
+            subjects::want_once(database, tenant, kind, key, context.now()).await?;
+            warn!(%tenant, %kind, cause, "a record of a sweep cannot be stored");
+        }
+        if asked || !written.unstorable.is_empty() {
+            context.queues[kind as usize].wake();
+        }
+        context.wrote();
+        let pages = self.pages.fetch_add(1, Ordering::Relaxed) + 1;
+        if ANALYZED.contains(&pages) {
+            database.analyze().await?;
+        }
+        self.count(&written);
+        Ok(written)
+    }
+
+    fn count(&self, written: &Written) {
+        let context = &self.context;
+        for (outcome, count) in [("loaded", written.indexed), ("same", written.same), ("removed", written.removed)] {
+            if count > 0 {
+                let labels = Outcome { tenant: context.tenant.to_string(), kind: self.kind.as_str(), outcome };
+                context.shared.metrics.settled.get_or_create(&labels).inc_by(count as u64);
+            }
+        }
+        if written.noted > 0 {
+            context.noted[self.kind as usize].notify_one();
+        }
+    }
+
+    /// Remembers what a page of a list could not show, and says so once.
+    pub(super) async fn remember(&self, list: &List, seen: &[Seen]) -> Result<(), NotWritten> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let context = &self.context;
+        let (tenant, kind) = (&context.tenant, self.kind);
+        let mut tx = fence(context.database(), &context.lease).await?.ok_or(NotWritten::LeaseLost)?;
+        let new = unreadable::remember(&mut tx, tenant, kind, context.now(), list, seen).await?;
+        tx.commit().await?;
+        if new > 0 {
+            warn!(
+                %tenant, %kind, records = new, cause = seen.first().map(|seen| seen.cause.as_str()),
+                "records of a list cannot be read: their places are read again; `cegid-indexer sweeps list` counts them"
+            );
+        }
+        Ok(())
+    }
+}
