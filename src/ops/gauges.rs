@@ -67,7 +67,9 @@ async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Re
         .filter_map(|(tenant, kind)| Some((labels(tenant, kind)?, 0)))
         .collect();
     for of in &unreadable::counts(database).await? {
-        labels(&of.tenant, &of.kind).map(|labels| *unreadable.entry(labels).or_default() += of.count);
+        if let Some(labels) = labels(&of.tenant, &of.kind) {
+            *unreadable.entry(labels).or_default() += of.count;
+        }
     }
     for (labels, count) in unreadable {
         metrics.unreadable.get_or_create(&labels).set(count);
