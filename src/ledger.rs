@@ -2,7 +2,8 @@
 //!
 //! What became of a delivery is derived from its id and its subject: ignored, dead, waiting or settled, in this order of
 //! precedence. A ledger balances when every delivery is one of these and nothing waits, the index holds exactly the
-//! subjects that are settled as held, and the outcome of each was reported. What waits will be done; what is lost will
+//! subjects that are settled as held, and the outcome of each was reported: the outcome noted last is compared with the
+//! state of the subject, since numbers alone do not say what Cegid was told. What waits will be done; what is lost will
 //! not, and should not happen.
 
 use std::{collections::BTreeMap, fmt};
@@ -45,8 +46,8 @@ pub struct Ledger {
     pub reports_waiting: i64,
     /// Outcomes that Cegid refused.
     pub reports_dead: i64,
-    /// Documents whose outcome was never noted, or noted before they were last written, and buried subjects whose
-    /// failure was not noted.
+    /// Subjects whose outcome is not the one noted last: documents that were never noted or were written since, subjects
+    /// that are settled as held and noted as failed, buried ones that are not noted as failed.
     pub reports_missing: i64,
     /// Differences that a sweep found and no delivery announced.
     pub gaps: i64,
@@ -204,7 +205,7 @@ pub async fn read_all(
            ), held as (
              select coalesce(s.tenant, d.tenant) as tenant, coalesce(s.kind, d.kind) as kind,
                coalesce(s.key, d.key) as key, coalesce(s.state in ('live', 'hidden'), false) as held, s.settled,
-               s.dead_at is not null as dead, d.read_number
+               s.waiting, s.dead_at is not null as dead, d.read_number
              from (select * from subject
                    where ($1::text is null or tenant = $1) and (state in ('live', 'hidden') or dead_at is not null)) s
              full join (select * from document where $1::text is null or tenant = $1) d
@@ -219,7 +220,10 @@ pub async fn read_all(
                count(*) filter (where r.reported < r.noted and r.dead_at is null) as reports_waiting,
                count(*) filter (where r.dead_at is not null) as reports_dead,
                count(*) filter (where h.read_number is not null and coalesce(r.noted, 0) < h.read_number
-                                   or h.dead and coalesce(r.outcome, '') <> 'error') as reports_missing
+                                   or h.dead and coalesce(r.outcome, '') <> 'error'
+                                   -- One that waits to be read may have failed, and Cegid may have heard of it.
+                                   or h.held and not h.waiting and not h.dead and coalesce(r.outcome, '') <> 'success')
+                 as reports_missing
              from held h
              full join (select * from report_item where $1::text is null or tenant = $1) r
                on r.tenant = h.tenant and r.kind = h.kind and r.key = h.key

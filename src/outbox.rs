@@ -2,7 +2,8 @@
 //!
 //! Wanted: the last report that Cegid holds about a subject is its latest outcome; none is forgotten; an older one is
 //! never sent after a newer one. There is one row per subject: a newer outcome overwrites an unsent one, and one loop
-//! per tenant and kind sends them.
+//! per tenant and kind sends them. What decides whether an outcome is noted is the outcome noted last, not the content:
+//! a record that failed and is shown again as it was has another outcome.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -47,7 +48,21 @@ pub struct Item {
     pub attempts: i32,
 }
 
-/// Notes outcomes under the number of the read that showed them; older than what is noted, they are left out.
+/// Which outcomes are noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noting {
+    /// All of them.
+    Always,
+    /// Those that differ from the outcome noted last. The caller holds the locks of their subjects, so that no other
+    /// outcome is noted meanwhile. Where nothing differs, no row is written or locked.
+    IfChanged,
+}
+
+/// Notes outcomes under the number of the read that showed them, in the transaction that settles or postpones their
+/// subjects; gives how many were noted.
+///
+/// A read can settle a subject after a newer one has failed: its outcome is then the newer one, and its number is
+/// raised above the one noted before.
 ///
 /// # Errors
 /// When the database cannot take them.
@@ -57,10 +72,10 @@ pub async fn note(
     kind: Kind,
     read: i64,
     now: DateTime<Utc>,
-    items: &[Noted],
-) -> sqlx::Result<()> {
+    (noting, items): (Noting, &[Noted]),
+) -> sqlx::Result<usize> {
     if items.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let column = |of: fn(&Noted) -> String| items.iter().map(|item| of(item).replace('\0', "")).collect::<Vec<_>>();
     let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
@@ -68,21 +83,25 @@ pub async fn note(
     let errors: Vec<Option<String>> = items.iter().map(|item| item.error.clone()).collect();
     let dates = column(|item| item.date.clone());
     let updates = column(|item| item.last_update.clone());
-    sqlx::query!(
+    let noted = sqlx::query!(
         r#"insert into report_item as held (tenant, kind, key, report_id, outcome, messages, item_date, item_update,
                                             noted, due_at)
-           select $1, $2, key, report_id, case when error is null then 'success' else 'error' end,
-                  case when error is null then '{}'::text[] else array[error] end, item_date, item_update, $3, $4
-           from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
-                as u (key, report_id, error, item_date, item_update)
-           order by key
+           select $1, $2, u.key, u.report_id, u.outcome, u.messages, u.item_date, u.item_update, $3, $4
+           from (select key, report_id, item_date, item_update,
+                        case when error is null then 'success' else 'error' end as outcome,
+                        case when error is null then '{}'::text[] else array[error] end as messages
+                 from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+                      as of (key, report_id, error, item_date, item_update)) u
+           left join report_item last on last.tenant = $1 and last.kind = $2 and last.key = u.key
+           where $10 or last.key is null or last.outcome <> u.outcome or last.messages <> u.messages
+           order by u.key
            on conflict (tenant, kind, key) do update set
              -- A failure knows no record: it goes to the id under which the subject was reported before.
              report_id = case when excluded.outcome = 'error' then held.report_id else excluded.report_id end,
              item_date = case when excluded.outcome = 'error' then held.item_date else excluded.item_date end,
-             outcome = excluded.outcome, messages = excluded.messages, item_update = excluded.item_update, noted = excluded.noted,
-             due_at = excluded.due_at, attempts = 0, last_error = null, dead_at = null
-           where held.noted < excluded.noted"#,
+             outcome = excluded.outcome, messages = excluded.messages, item_update = excluded.item_update,
+             noted = greatest(excluded.noted, held.noted + 1),
+             due_at = excluded.due_at, attempts = 0, last_error = null, dead_at = null"#,
         tenant.as_str(),
         kind.as_str(),
         read,
@@ -92,10 +111,11 @@ pub async fn note(
         &errors as _,
         &dates,
         &updates,
+        noting == Noting::Always,
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(noted.rows_affected() as usize)
 }
 
 /// Forgets what was noted about removed subjects: a removal is not reported, and its row names a person.

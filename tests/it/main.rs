@@ -23,6 +23,7 @@ mod receiving;
 mod referentials;
 mod refusals;
 mod removals;
+mod reports;
 mod search;
 mod upgrade;
 mod walks;

@@ -258,7 +258,8 @@ impl Expected {
         if !same {
             self.seen.document = Some((read.version, read.number));
         }
-        if !same || announced {
+        // What decides beside these is the outcome that was noted last.
+        if !same || announced || self.seen.report.is_none_or(|(_, success)| !success) {
             self.note(read, true);
         }
     }
@@ -273,9 +274,9 @@ impl Expected {
     }
 
     fn note(&mut self, read: &Read, success: bool) {
-        if self.seen.report.is_none_or(|(noted, _)| noted < read.number) {
-            self.seen.report = Some((read.number, success));
-        }
+        // A read can settle what a newer one has failed to read: its outcome is the newer one.
+        let number = self.seen.report.map_or(read.number, |(noted, _)| read.number.max(noted + 1));
+        self.seen.report = Some((number, success));
     }
 
     /// Not settled: to be read again then, by whoever asked for it before and for this.
@@ -299,7 +300,7 @@ impl Expected {
             assert!(now + delay * 3 / 4 <= due && due <= now + delay, "again after {}, not {delay}", due - now);
             row.due_at = due;
         }
-        if row.dead {
+        if row.dead && self.seen.report.is_none_or(|(_, success)| success) {
             self.note(read, false);
         }
     }
