@@ -178,6 +178,8 @@ pub enum Spoil {
     NoEntry,
     /// Every answer that would hold it is 500.
     Unservable,
+    /// Every query that names it is 400; lists show it.
+    Unaskable,
 }
 
 /// The faults that are set.
