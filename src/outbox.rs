@@ -44,8 +44,10 @@ pub struct Item {
     pub item_update: String,
     /// The number that is reported once Cegid took it.
     pub noted: i64,
-    /// Refusals in a row.
+    /// Refusals in a row, each followed by an acceptance of another item.
     pub attempts: i32,
+    /// Whether it was not taken when it was sent alone.
+    pub suspected: bool,
 }
 
 /// Which outcomes are noted.
@@ -150,17 +152,38 @@ pub async fn due(
 ) -> sqlx::Result<Vec<Item>> {
     sqlx::query_as!(
         Item,
-        "select key, report_id, outcome, messages, item_date, item_update, noted, attempts
-         from report_item
-         where tenant = $1 and kind = $2 and noted > reported and dead_at is null and due_at <= $3
-         order by due_at
-         limit $4",
+        r#"select key, report_id, outcome, messages, item_date, item_update, noted, attempts,
+             last_error is not null as "suspected!"
+           from report_item
+           where tenant = $1 and kind = $2 and noted > reported and dead_at is null and due_at <= $3
+           order by due_at
+           limit $4"#,
         tenant.as_str(),
         kind.as_str(),
         now,
         most as i64
     )
     .fetch_all(database.pool())
+    .await
+}
+
+/// The item that Cegid took last, as it took it.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn last_reported(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Option<Item>> {
+    sqlx::query_as!(
+        Item,
+        r#"select key, report_id, outcome, messages, item_date, item_update, noted, attempts,
+             last_error is not null as "suspected!"
+           from report_item
+           where tenant = $1 and kind = $2 and noted = reported and dead_at is null
+           order by reported_at desc
+           limit 1"#,
+        tenant.as_str(),
+        kind.as_str()
+    )
+    .fetch_optional(database.pool())
     .await
 }
 
@@ -210,18 +233,46 @@ pub async fn reported(
     Ok(())
 }
 
-/// How Cegid refused an item by itself.
+/// Puts items behind the others that are due.
+///
+/// # Errors
+/// When the database cannot take it; the items are then sent as early as before.
+pub async fn defer(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    items: &[&Item],
+) -> sqlx::Result<()> {
+    let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
+    sqlx::query!(
+        "with these as (
+           select key from report_item where tenant = $1 and kind = $2 and key = any($4) and due_at < $3
+           order by key for no key update
+         )
+         update report_item r set due_at = $3 from these where r.tenant = $1 and r.kind = $2 and r.key = these.key",
+        tenant.as_str(),
+        kind.as_str(),
+        now,
+        &keys as _
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// That Cegid did not take an item which was sent alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
-    /// When.
-    pub at: DateTime<Utc>,
     /// What it said.
     pub says: &'a str,
+    /// Refusals in a row, this one included if another item was accepted since.
+    pub attempts: i32,
     /// When it is to be sent again; dead when never.
     pub again: Option<DateTime<Utc>>,
 }
 
-/// Cegid refused this item by itself. A newer outcome that was noted meanwhile is not touched.
+/// Cegid did not take this item alone. A newer outcome that was noted meanwhile is not touched.
 ///
 /// # Errors
 /// When the database cannot take it; the item is then sent again.
@@ -229,20 +280,22 @@ pub async fn refused(
     tx: &mut PgConnection,
     tenant: &TenantId,
     kind: Kind,
+    now: DateTime<Utc>,
     item: &Item,
     refusal: Refusal<'_>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update report_item set last_error = $5, attempts = attempts + 1, due_at = coalesce($7, due_at),
+        "update report_item set last_error = $5, attempts = $8, due_at = coalesce($7, due_at),
            dead_at = case when $7::timestamptz is null then $4::timestamptz end
          where tenant = $1 and kind = $2 and key = $3 and noted = $6",
         tenant.as_str(),
         kind.as_str(),
         item.key,
-        refusal.at,
+        now,
         refusal.says,
         item.noted,
-        refusal.again
+        refusal.again,
+        refusal.attempts
     )
     .execute(tx)
     .await?;

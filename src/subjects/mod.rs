@@ -16,7 +16,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use guard::{Held, held, hold_back, release};
-pub use raise::{Next, Since, in_round, next_confirm, unlisted, want, want_again, want_next, want_once, want_unseen};
+pub use raise::{
+    Next, Since, defer, in_round, next_confirm, unlisted, want, want_again, want_next, want_once, want_unseen,
+};
 pub use settle::{Postponed, Settled, Why, postpone, settle};
 
 use crate::{

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use super::{
     Context,
+    halving::Parts,
     settlement::{NotWritten, Written},
 };
 use crate::{
@@ -30,9 +31,9 @@ use crate::{
 pub(super) use front::Front;
 use judge::Judgement;
 
-/// Refusals of a query in a row, nothing taken, after which it is the endpoint that refuses: halving 100 subjects down
-/// to one takes seven.
-const REFUSALS: u32 = 8;
+/// Refused queries with nothing answered after which the endpoint is taken to refuse everything: halving 100 subjects
+/// down to one takes seven, and the largest of the other parts are then tried.
+const MAX_REFUSED_QUERIES: u32 = 16;
 
 /// Refreshes subjects of one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
@@ -99,8 +100,8 @@ pub(super) struct Asked {
 /// Whether to go on after a part of a batch.
 pub(super) enum Part {
     Done,
-    /// Cegid refused the query: to be asked for again in smaller parts, if there are any.
-    Refused(Vec<Vec<Claimed>>, CallError),
+    /// Cegid refused the query: to be asked for again in smaller parts. Of a lone subject this is written.
+    Refused(CallError),
     /// To be asked for again, in smaller parts.
     Again(Vec<Vec<Claimed>>),
     /// As [`Round::Failed`].
@@ -133,27 +134,38 @@ impl Refresher {
     }
 
     async fn refresh(&self, batch: Vec<Claimed>) -> Round {
-        let mut parts = vec![batch];
-        let (mut taken, mut refusals) = (false, 0);
-        while let Some(part) = parts.pop() {
+        let mut parts = Parts::new([batch].into_iter());
+        while let Some(part) = parts.next() {
             match self.part(&part).await {
-                Part::Done => taken = true,
-                Part::Refused(smaller, error) => {
-                    refusals += 1;
-                    parts.extend(smaller);
-                    if !taken && refusals >= REFUSALS {
-                        // Not one subject but the endpoint: nothing more is asked for now.
-                        let endpoint = CallError { class: Class::Unexpected, ..error };
-                        self.context.pace.failed(self.stage(), &endpoint);
-                        return Round::Failed;
+                Part::Done => parts.accept(),
+                Part::Refused(error) => {
+                    // What stands alone has been written.
+                    parts.refuse(part);
+                    if !parts.accepted() && parts.refused() >= MAX_REFUSED_QUERIES {
+                        return self.give_up(&error, parts).await;
                     }
                 }
-                Part::Again(smaller) => parts.extend(smaller),
+                Part::Again(smaller) => {
+                    parts.accept();
+                    parts.put_back(smaller);
+                }
                 Part::Failed => return Round::Failed,
                 Part::Paused => return Round::Paused,
             }
         }
         Round::Well
+    }
+
+    /// Not one subject but the endpoint: others are asked for first when it is asked again.
+    async fn give_up(&self, error: &CallError, parts: Parts<Claimed>) -> Round {
+        let context = &self.context;
+        let keys: Vec<String> = parts.rest().into_iter().map(|subject| subject.key).collect();
+        context.pace.refused(self.stage(), error, keys.len());
+        let deferred = subjects::defer(context.database(), &context.tenant, self.kind, context.now(), &keys).await;
+        if let Err(error) = deferred {
+            context.after_failure("deferring subjects", &error).await;
+        }
+        Round::Failed
     }
 
     async fn part(&self, part: &[Claimed]) -> Part {
@@ -244,7 +256,7 @@ impl Refresher {
         match error.class {
             Class::Query if part.len() > 1 => {
                 debug!(tenant = %context.tenant, error = %error, "asking for fewer subjects at once");
-                return Part::Refused(halves(part.to_vec()), error.clone());
+                return Part::Refused(error.clone());
             }
             // Nothing is wrong with the subjects.
             Class::Throttled | Class::Credentials | Class::Forbidden => {
@@ -264,7 +276,7 @@ impl Refresher {
             judgement.fail(subject, &error.to_string());
         }
         match self.settle(judgement).await {
-            Ok(()) if error.class == Class::Query => Part::Refused(Vec::new(), error.clone()),
+            Ok(()) if error.class == Class::Query => Part::Refused(error.clone()),
             Ok(()) => Part::Failed,
             Err(error) => {
                 context.after_failure("settling", &error).await;

@@ -8,6 +8,7 @@ mod container;
 mod convergence;
 mod crashes;
 mod database;
+mod fairness;
 mod harness;
 mod hooks;
 mod hooks_commands;

@@ -21,9 +21,8 @@ pub(crate) type Entry = (String, Vec<u8>);
 /// When an archive passes 2 GiB, the most that the size can say.
 pub(crate) fn frame(entries: &[Entry], at: DateTime<Utc>) -> anyhow::Result<Vec<u8>> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Deflated)
-        .last_modified_time(time(at));
+    let options =
+        SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).last_modified_time(time(at));
     for (name, bytes) in entries {
         writer.start_file(name.as_str(), options).context("starting an archive entry")?;
         writer.write_all(bytes).context("writing an archive entry")?;
