@@ -16,7 +16,7 @@ use super::{
     attachments::Keeping,
     brisk::brisk,
     frames::{Frame, FrameError, FrameReader, Limits},
-    unpack::{UnpackLimits, unpack},
+    unpack::{Digest, UnpackLimits, digest, digest_text, unpack},
 };
 use crate::{
     domain::{Kind, Record, read_record},
@@ -39,6 +39,8 @@ const ALWAYS: usize = 2;
 pub struct Broken {
     /// What was wrong with it, without a word of its content.
     pub cause: String,
+    /// The same for frames that hold the same; none when it is not known.
+    pub digest: Option<Digest>,
 }
 
 /// What one export call brought.
@@ -239,8 +241,10 @@ impl Decoder {
     /// A record that cannot be read costs itself only, even where reading it hits a bug of ours.
     fn one(&self, frame: Frame) -> Result<(Record, Vec<&'static str>), Broken> {
         if let Frame::Oversize { bytes } = frame {
-            return Err(Broken { cause: format!("its frame of {bytes} bytes is over export.frame_limit") });
+            let cause = format!("its frame of {bytes} bytes is over export.frame_limit");
+            return Err(Broken { digest: Some(digest_text(&cause)), cause });
         }
+        let copy = frame.try_clone();
         let read = AssertUnwindSafe(|| {
             let unpacked =
                 unpack(self.kind, frame, &self.limits, self.keeping.is_some()).map_err(|error| error.to_string())?;
@@ -253,10 +257,12 @@ impl Decoder {
             }
             Ok((record, outcomes))
         });
-        match catch_unwind(read) {
-            Ok(result) => result.map_err(|cause| Broken { cause }),
-            Err(_) => Err(Broken { cause: "reading the record hit a bug of the indexer".into() }),
-        }
+        let result = catch_unwind(read).unwrap_or_else(|_| Err("reading the record hit a bug of the indexer".into()));
+        result.map_err(|cause| {
+            // It is read a second time only here, and may hit the same bug.
+            let digest = catch_unwind(AssertUnwindSafe(|| copy.and_then(digest))).ok().flatten();
+            Broken { cause, digest }
+        })
     }
 }
 

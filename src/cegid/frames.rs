@@ -50,6 +50,17 @@ pub enum Frame {
     },
 }
 
+impl Frame {
+    /// The same bytes or the same file; none when the file cannot be held twice.
+    pub fn try_clone(&self) -> Option<Frame> {
+        match self {
+            Frame::Memory(bytes) => Some(Frame::Memory(bytes.clone())),
+            Frame::Spooled(file) => file.try_clone().ok().map(Frame::Spooled),
+            Frame::Oversize { bytes } => Some(Frame::Oversize { bytes: *bytes }),
+        }
+    }
+}
+
 /// What a body looks like that holds no frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {

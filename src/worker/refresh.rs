@@ -10,7 +10,7 @@ mod judge;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use chrono::{DateTime, Utc};
@@ -22,7 +22,7 @@ use super::{
     settlement::{NotWritten, Written},
 };
 use crate::{
-    cegid::{CallError, Class, Page, Query, Stage, is_awkward},
+    cegid::{CallError, Class, Page, Query, Stage, digest_text, is_awkward},
     domain::Kind,
     kill,
     metrics::{OfKind, Outcome},
@@ -61,7 +61,10 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
                 prompt = prompt.filter(|_| !refresher.is_behind());
                 let batch = refresher.batch(claimed, limit);
                 let size = batch.len();
+                let retries = batch.first().is_some_and(|subject| subject.attempts > 0);
                 limit = match refresher.refresh(batch).await {
+                    // It says nothing about the others.
+                    _ if retries => limit,
                     Round::Well => (limit * 2).min(most),
                     Round::Failed => (size / 2).max(1),
                     Round::Paused => limit,
@@ -78,6 +81,8 @@ pub(super) struct Refresher {
     pub(super) kind: Kind,
     /// Whether more was due than one call can ask for.
     behind: AtomicBool,
+    /// How often subjects were claimed.
+    claims: AtomicU32,
 }
 
 /// How a batch went.
@@ -113,7 +118,7 @@ pub(super) enum Part {
 impl Refresher {
     /// Of one kind; not behind, as far as is known.
     pub(super) fn new(context: Arc<Context>, kind: Kind) -> Refresher {
-        Refresher { context, kind, behind: AtomicBool::new(false) }
+        Refresher { context, kind, behind: AtomicBool::new(false), claims: AtomicU32::new(0) }
     }
 
     fn stage(&self) -> Stage {
@@ -273,7 +278,7 @@ impl Refresher {
         }
         let mut judgement = Judgement::new(self, part, read, context.now());
         for subject in part {
-            judgement.fail(subject, &error.to_string());
+            judgement.fail(subject, &error.to_string(), None);
         }
         match self.settle(judgement).await {
             Ok(()) if error.class == Class::Query => Part::Refused(error.clone()),
@@ -306,7 +311,7 @@ impl Refresher {
         let mut refused = Judgement::new(self, part, read, context.now());
         for (key, cause) in &written.unstorable {
             if let Some(subject) = part.iter().find(|subject| subject.key == *key) {
-                refused.fail(subject, cause);
+                refused.fail(subject, cause, Some(digest_text(cause)));
             }
         }
         refused.settlement.write(context.database(), &context.lease, context.now()).await?;

@@ -221,7 +221,7 @@ impl Reporter {
             dead += usize::from(is_dead);
         }
         let proven = || round.refused.iter().filter(|refused| refused.proven);
-        if let Some(last) = proven().last() {
+        if let Some(last) = proven().next_back() {
             let (class, status) = (last.error.class.as_str(), last.error.status);
             warn!(
                 tenant = %context.tenant, kind = %self.kind, items = proven().count(), dead, class, status,

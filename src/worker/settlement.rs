@@ -63,7 +63,7 @@ pub struct Settlement {
     pub unchanged: Vec<(String, State)>,
     /// Not settled.
     pub postponed: Vec<Postponed>,
-    /// What is reported of those that are buried by this.
+    /// What is reported of those whose read failed, once that is their outcome.
     pub failed: Vec<Noted>,
 }
 
@@ -267,8 +267,8 @@ impl Settlement {
         }
         let held_back = back.iter().map(|key| Postponed { key: key.clone(), due_at: now + HELD, why: Why::Held });
         let postponed: Vec<Postponed> = self.postponed.iter().cloned().chain(held_back).collect();
-        let buried = subjects::postpone(&mut tx, tenant, kind, read, now, &postponed).await?;
-        let failed = self.failed.iter().filter(|noted| buried.contains(&noted.key)).cloned();
+        let failures = subjects::postpone(&mut tx, tenant, kind, read, now, &postponed).await?;
+        let failed = self.failed.iter().filter(|noted| failures.outcomes.contains(&noted.key)).cloned();
         let others: Vec<Noted> = outcomes(&unannounced).into_iter().chain(failed).collect();
         written.noted += outbox::note(&mut tx, tenant, kind, read, now, (Noting::IfChanged, &others)).await?;
         kill::point("settling");
@@ -278,7 +278,7 @@ impl Settlement {
         written.same = same.len();
         written.removed = gone.len();
         written.held = back.len();
-        written.buried = buried.len();
+        written.buried = failures.buried;
         Ok(None)
     }
 

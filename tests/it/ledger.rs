@@ -103,6 +103,11 @@ async fn whatever_is_lost_is_named_and_ends_with_1() {
             "4 outcomes were never noted for reporting",
         ),
         (
+            "update subject set wanted = settled + 1, attempts = 3, failing_since = now(), last_error = 'broken',
+               failure_repeats = 3, failure_digest = '\\x01' where key = $1",
+            "5 outcomes were never noted for reporting",
+        ),
+        (
             "update subject set state = 'removed', removed_at = now(), removed_cause = 'absence' where key = $1",
             "2 documents are of no subject that is held",
         ),

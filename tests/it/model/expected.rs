@@ -6,7 +6,9 @@ use super::steps::{Answer, Step};
 
 /// An absence, and a return, is confirmed by a second read after so long.
 pub const CONFIRM: TimeDelta = TimeDelta::minutes(10);
-/// A subject that kept failing for so long is buried.
+/// A subject that kept failing in so many reads …
+pub const MIN_ATTEMPTS: i32 = 2;
+/// … and for so long is buried.
 pub const HORIZON: TimeDelta = TimeDelta::minutes(10);
 /// Delay after the first failed read; of the last one too, once it is buried.
 const FIRST: TimeDelta = TimeDelta::seconds(2);
@@ -289,7 +291,7 @@ impl Expected {
     fn fail(&mut self, read: &Read, claimed: &Row, now: Time, due: Option<Time>) {
         let Some(row) = self.seen.row.as_mut().filter(|row| row.settled < read.number && row.waits()) else { return };
         let since = claimed.failing_since.unwrap_or(now);
-        let given_up = now - since >= HORIZON;
+        let given_up = now - since >= HORIZON && claimed.attempts + 1 >= MIN_ATTEMPTS;
         row.attempts += 1;
         row.failing_since.get_or_insert(now);
         row.dead = given_up && row.wanted <= claimed.wanted;
