@@ -2,7 +2,8 @@
 //!
 //! What became of a delivery is derived from its id and its subject: ignored, dead, waiting or settled, in this order of
 //! precedence. A ledger balances when every delivery is one of these and nothing waits, the index holds exactly the
-//! subjects that are settled as held, and the outcome of each was reported. What waits will be done; what is lost will
+//! subjects that are settled as held, and the outcome of each was reported: the outcome noted last is compared with the
+//! state of the subject, since numbers alone do not say what Cegid was told. What waits will be done; what is lost will
 //! not, and should not happen.
 
 use std::{collections::BTreeMap, fmt};
@@ -10,7 +11,7 @@ use std::{collections::BTreeMap, fmt};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::{database::Database, domain::TenantId};
+use crate::{database::Database, domain::TenantId, subjects};
 
 /// The counts of one tenant. Deliveries and gaps are those since a time; the rest is as it is now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -45,8 +46,9 @@ pub struct Ledger {
     pub reports_waiting: i64,
     /// Outcomes that Cegid refused.
     pub reports_dead: i64,
-    /// Documents whose outcome was never noted, or noted before they were last written, and buried subjects whose
-    /// failure was not noted.
+    /// Subjects whose outcome is not the one noted last: documents that were never noted or were written since, subjects
+    /// that are settled as held and noted as failed, those that are not noted as failed and are buried or failed alike
+    /// several times.
     pub reports_missing: i64,
     /// Differences that a sweep found and no delivery announced.
     pub gaps: i64,
@@ -227,9 +229,11 @@ pub async fn read_all(
            ), held as (
              select coalesce(s.tenant, d.tenant) as tenant, coalesce(s.kind, d.kind) as kind,
                coalesce(s.key, d.key) as key, coalesce(s.state in ('live', 'hidden'), false) as held, s.settled,
-               s.dead_at is not null as dead, d.read_number
+               s.waiting, s.dead_at is not null as dead,
+               s.dead_at is not null or s.failure_repeats >= $3 as failed, d.read_number
              from (select * from subject
-                   where ($1::text is null or tenant = $1) and (state in ('live', 'hidden') or dead_at is not null)) s
+                   where ($1::text is null or tenant = $1)
+                     and (state in ('live', 'hidden') or dead_at is not null or failure_repeats >= $3)) s
              full join (select * from document where $1::text is null or tenant = $1) d
                on d.tenant = s.tenant and d.kind = s.kind and d.key = s.key
            ), told as (
@@ -242,7 +246,10 @@ pub async fn read_all(
                count(*) filter (where r.reported < r.noted and r.dead_at is null) as reports_waiting,
                count(*) filter (where r.dead_at is not null) as reports_dead,
                count(*) filter (where h.read_number is not null and coalesce(r.noted, 0) < h.read_number
-                                   or h.dead and coalesce(r.outcome, '') <> 'error') as reports_missing
+                                   or h.failed and coalesce(r.outcome, '') <> 'error'
+                                   -- One that waits to be read may have failed, and Cegid may have heard of it.
+                                   or h.held and not h.waiting and not h.dead and coalesce(r.outcome, '') <> 'success')
+                 as reports_missing
              from held h
              full join (select * from report_item where $1::text is null or tenant = $1) r
                on r.tenant = h.tenant and r.kind = h.kind and r.key = h.key
@@ -270,7 +277,8 @@ pub async fn read_all(
            select tenant, 'unreadable_unnamed', null, count(*) from unreadable
              where not named and ($1::text is null or tenant = $1) group by 1"#,
         tenant,
-        since
+        since,
+        subjects::REPORTED_REPEATS
     )
     .fetch_all(database.pool())
     .await?;

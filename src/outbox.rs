@@ -2,7 +2,8 @@
 //!
 //! Wanted: the last report that Cegid holds about a subject is its latest outcome; none is forgotten; an older one is
 //! never sent after a newer one. There is one row per subject: a newer outcome overwrites an unsent one, and one loop
-//! per tenant and kind sends them.
+//! per tenant and kind sends them. What decides whether an outcome is noted is the outcome noted last, not the content:
+//! a record that failed and is shown again as it was has another outcome.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -43,11 +44,27 @@ pub struct Item {
     pub item_update: String,
     /// The number that is reported once Cegid took it.
     pub noted: i64,
-    /// Refusals in a row.
+    /// Refusals in a row, each followed by an acceptance of another item.
     pub attempts: i32,
+    /// Whether it was not taken when it was sent alone.
+    pub suspected: bool,
 }
 
-/// Notes outcomes under the number of the read that showed them; older than what is noted, they are left out.
+/// Which outcomes are noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noting {
+    /// All of them.
+    Always,
+    /// Those that differ from the outcome noted last. The caller holds the locks of their subjects, so that no other
+    /// outcome is noted meanwhile. Where nothing differs, no row is written or locked.
+    IfChanged,
+}
+
+/// Notes outcomes under the number of the read that showed them, in the transaction that settles or postpones their
+/// subjects; gives how many were noted.
+///
+/// A read can settle a subject after a newer one has failed: its outcome is then the newer one, and its number is
+/// raised above the one noted before.
 ///
 /// # Errors
 /// When the database cannot take them.
@@ -57,10 +74,10 @@ pub async fn note(
     kind: Kind,
     read: i64,
     now: DateTime<Utc>,
-    items: &[Noted],
-) -> sqlx::Result<()> {
+    (noting, items): (Noting, &[Noted]),
+) -> sqlx::Result<usize> {
     if items.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let column = |of: fn(&Noted) -> String| items.iter().map(|item| of(item).replace('\0', "")).collect::<Vec<_>>();
     let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
@@ -68,21 +85,25 @@ pub async fn note(
     let errors: Vec<Option<String>> = items.iter().map(|item| item.error.clone()).collect();
     let dates = column(|item| item.date.clone());
     let updates = column(|item| item.last_update.clone());
-    sqlx::query!(
+    let noted = sqlx::query!(
         r#"insert into report_item as held (tenant, kind, key, report_id, outcome, messages, item_date, item_update,
                                             noted, due_at)
-           select $1, $2, key, report_id, case when error is null then 'success' else 'error' end,
-                  case when error is null then '{}'::text[] else array[error] end, item_date, item_update, $3, $4
-           from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
-                as u (key, report_id, error, item_date, item_update)
-           order by key
+           select $1, $2, u.key, u.report_id, u.outcome, u.messages, u.item_date, u.item_update, $3, $4
+           from (select key, report_id, item_date, item_update,
+                        case when error is null then 'success' else 'error' end as outcome,
+                        case when error is null then '{}'::text[] else array[error] end as messages
+                 from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+                      as of (key, report_id, error, item_date, item_update)) u
+           left join report_item last on last.tenant = $1 and last.kind = $2 and last.key = u.key
+           where $10 or last.key is null or last.outcome <> u.outcome or last.messages <> u.messages
+           order by u.key
            on conflict (tenant, kind, key) do update set
              -- A failure knows no record: it goes to the id under which the subject was reported before.
              report_id = case when excluded.outcome = 'error' then held.report_id else excluded.report_id end,
              item_date = case when excluded.outcome = 'error' then held.item_date else excluded.item_date end,
-             outcome = excluded.outcome, messages = excluded.messages, item_update = excluded.item_update, noted = excluded.noted,
-             due_at = excluded.due_at, attempts = 0, last_error = null, dead_at = null
-           where held.noted < excluded.noted"#,
+             outcome = excluded.outcome, messages = excluded.messages, item_update = excluded.item_update,
+             noted = greatest(excluded.noted, held.noted + 1),
+             due_at = excluded.due_at, attempts = 0, last_error = null, dead_at = null"#,
         tenant.as_str(),
         kind.as_str(),
         read,
@@ -92,10 +113,11 @@ pub async fn note(
         &errors as _,
         &dates,
         &updates,
+        noting == Noting::Always,
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(noted.rows_affected() as usize)
 }
 
 /// Forgets what was noted about removed subjects: a removal is not reported, and its row names a person.
@@ -130,17 +152,38 @@ pub async fn due(
 ) -> sqlx::Result<Vec<Item>> {
     sqlx::query_as!(
         Item,
-        "select key, report_id, outcome, messages, item_date, item_update, noted, attempts
-         from report_item
-         where tenant = $1 and kind = $2 and noted > reported and dead_at is null and due_at <= $3
-         order by due_at
-         limit $4",
+        r#"select key, report_id, outcome, messages, item_date, item_update, noted, attempts,
+             last_error is not null as "suspected!"
+           from report_item
+           where tenant = $1 and kind = $2 and noted > reported and dead_at is null and due_at <= $3
+           order by due_at
+           limit $4"#,
         tenant.as_str(),
         kind.as_str(),
         now,
         most as i64
     )
     .fetch_all(database.pool())
+    .await
+}
+
+/// The item that Cegid took last, as it took it.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn last_reported(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Option<Item>> {
+    sqlx::query_as!(
+        Item,
+        r#"select key, report_id, outcome, messages, item_date, item_update, noted, attempts,
+             last_error is not null as "suspected!"
+           from report_item
+           where tenant = $1 and kind = $2 and noted = reported and dead_at is null
+           order by reported_at desc
+           limit 1"#,
+        tenant.as_str(),
+        kind.as_str()
+    )
+    .fetch_optional(database.pool())
     .await
 }
 
@@ -190,18 +233,46 @@ pub async fn reported(
     Ok(())
 }
 
-/// How Cegid refused an item by itself.
+/// Puts items behind the others that are due.
+///
+/// # Errors
+/// When the database cannot take it; the items are then sent as early as before.
+pub async fn defer(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    items: &[&Item],
+) -> sqlx::Result<()> {
+    let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
+    sqlx::query!(
+        "with these as (
+           select key from report_item where tenant = $1 and kind = $2 and key = any($4) and due_at < $3
+           order by key for no key update
+         )
+         update report_item r set due_at = $3 from these where r.tenant = $1 and r.kind = $2 and r.key = these.key",
+        tenant.as_str(),
+        kind.as_str(),
+        now,
+        &keys as _
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// That Cegid did not take an item which was sent alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
-    /// When.
-    pub at: DateTime<Utc>,
     /// What it said.
     pub says: &'a str,
+    /// Refusals in a row, this one included if another item was accepted since.
+    pub attempts: i32,
     /// When it is to be sent again; dead when never.
     pub again: Option<DateTime<Utc>>,
 }
 
-/// Cegid refused this item by itself. A newer outcome that was noted meanwhile is not touched.
+/// Cegid did not take this item alone. A newer outcome that was noted meanwhile is not touched.
 ///
 /// # Errors
 /// When the database cannot take it; the item is then sent again.
@@ -209,20 +280,22 @@ pub async fn refused(
     tx: &mut PgConnection,
     tenant: &TenantId,
     kind: Kind,
+    now: DateTime<Utc>,
     item: &Item,
     refusal: Refusal<'_>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "update report_item set last_error = $5, attempts = attempts + 1, due_at = coalesce($7, due_at),
+        "update report_item set last_error = $5, attempts = $8, due_at = coalesce($7, due_at),
            dead_at = case when $7::timestamptz is null then $4::timestamptz end
          where tenant = $1 and kind = $2 and key = $3 and noted = $6",
         tenant.as_str(),
         kind.as_str(),
         item.key,
-        refusal.at,
+        now,
         refusal.says,
         item.noted,
-        refusal.again
+        refusal.again,
+        refusal.attempts
     )
     .execute(tx)
     .await?;

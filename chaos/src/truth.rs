@@ -39,10 +39,10 @@ pub async fn differences(world: &World, tenant: &Tenant, broken: &HashSet<String
     Ok(differences)
 }
 
-/// Subjects whose last report at Cegid is not their last outcome, and how many were looked at.
+/// Subjects whose last report at Cegid is not the outcome that they have, and how many were looked at.
 ///
 /// # Errors
-/// When the index cannot be read.
+/// When the database cannot be read.
 pub async fn unreported(
     world: &World,
     tenant: &Tenant,
@@ -50,19 +50,28 @@ pub async fn unreported(
 ) -> anyhow::Result<(usize, Vec<String>)> {
     let last = tenant.simulator.last_reports();
     let (mut looked, mut wrong) = (0, Vec::new());
-    for (kind, report_type) in [(Kind::Vacancy, "vacancies"), (Kind::Candidate, "candidates")] {
-        for (key, ..) in documents::titles(&world.database, &tenant.id, kind).await? {
-            if broken.contains(&key) {
-                continue;
-            }
-            looked += 1;
-            let report = last.get(&(report_type.to_owned(), key.clone()));
-            let truth = tenant.simulator.truth_of(kind.as_str(), &key);
-            let told =
-                report.zip(truth).is_some_and(|(report, truth)| report.status == "success" && report.is_of(&truth));
-            if !told {
-                wrong.push(format!("{kind} {key}: {report:?}"));
-            }
+    // Where Cegid refuses the report of an outcome, it cannot hold it.
+    let subjects: Vec<(String, String, bool)> = sqlx::query_as(
+        "select s.kind, s.key, s.dead_at is not null
+         from subject s left join report_item r on r.tenant = s.tenant and r.kind = s.kind and r.key = s.key
+         where s.tenant = $1 and not s.waiting and r.dead_at is null
+           and (s.state in ('live', 'hidden') or s.dead_at is not null)",
+    )
+    .bind(tenant.id.as_str())
+    .fetch_all(&world.pool)
+    .await?;
+    for (kind, key, dead) in subjects.into_iter().filter(|(_, key, _)| !broken.contains(key)) {
+        looked += 1;
+        let report_type = if kind == "vacancy" { "vacancies" } else { "candidates" };
+        let report = last.get(&(report_type.to_owned(), key.clone()));
+        let truth = tenant.simulator.truth_of(&kind, &key);
+        let told = match report.zip(truth) {
+            Some((report, _)) if dead => report.status == "error",
+            Some((report, truth)) => report.status == "success" && report.is_of(&truth),
+            None => false,
+        };
+        if !told {
+            wrong.push(format!("{kind} {key} (dead {dead}): {report:?}"));
         }
     }
     for key in broken {

@@ -182,6 +182,8 @@ pub enum Spoil {
     Unservable,
     /// It has no update date, so that no list of a window of dates shows it.
     Undated,
+    /// Every query that names it is 400; lists show it.
+    Unaskable,
 }
 
 /// The faults that are set.

@@ -1,11 +1,14 @@
 //! A frame that gave no record, and what can be known of it all the same.
 
 use std::io::{Cursor, Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use sha2::{Digest, Sha256};
 use zip::{ZipArchive, read::read_zipfile_from_stream};
 
-use super::{frames::Frame, unpack::is_detail};
+use super::{
+    frames::Frame,
+    unpack::{Digest, digest, digest_text, is_detail},
+};
 use crate::domain::{Kind, key_in_prefix};
 
 /// How much of a frame is looked through for its key, and of the record in it, in bytes.
@@ -19,8 +22,8 @@ const SEARCHED_ENTRIES: usize = 16;
 pub struct Broken {
     /// What was wrong with it, without a word of its content.
     pub cause: String,
-    /// SHA-256 of the frame, by which it is known again; of its size alone where it was too large to be kept.
-    pub digest: [u8; 32],
+    /// The same for frames that hold the same; none when it is not known.
+    pub digest: Option<Digest>,
     /// The record's key, where it stands readably at the record's beginning.
     pub key: Option<String>,
     /// Frames before it in the answer.
@@ -28,33 +31,32 @@ pub struct Broken {
 }
 
 impl Broken {
-    /// Work for a blocking thread: reads the frame once. Its place is not known yet.
-    pub(super) fn new(kind: Kind, frame: Frame, cause: String) -> Broken {
-        let (digest, start) = match frame {
-            Frame::Memory(bytes) => (Sha256::digest(&bytes).into(), bytes.to_vec()),
-            Frame::Spooled(mut file) => {
-                // A file of our own that cannot be read costs the digest and the key, no more.
-                let mut start = Vec::new();
-                let digest = file.rewind().and_then(|()| digest_of(&mut file));
-                let _unread = file.rewind().and_then(|()| file.take(SEARCHED_FRAME).read_to_end(&mut start));
-                (digest.unwrap_or_default(), start)
-            }
-            Frame::Oversize { bytes } => (Sha256::digest(bytes.to_le_bytes()).into(), Vec::new()),
-        };
-        let key = detail_start(kind, &start).and_then(|detail| key_in_prefix(kind, &detail));
+    /// Work for a blocking thread: reads the frame once more. Its place is not known yet.
+    pub(super) fn new(kind: Kind, frame: Option<Frame>, cause: String) -> Broken {
+        if let Some(Frame::Oversize { .. }) = frame {
+            return Broken { digest: Some(digest_text(&cause)), cause, key: None, place: 0 };
+        }
+        let known = AssertUnwindSafe(|| {
+            let again = frame.as_ref().and_then(Frame::try_clone);
+            (again.and_then(digest), frame.and_then(|frame| key_of(kind, frame)))
+        });
+        // It may hit the bug that made it unreadable.
+        let (digest, key) = catch_unwind(known).unwrap_or_default();
         Broken { cause, digest, key, place: 0 }
     }
 }
 
-fn digest_of(mut from: impl Read) -> std::io::Result<[u8; 32]> {
-    let mut hasher = Sha256::new();
-    let mut buffer = [0; 64 << 10];
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().into()),
-            length => hasher.update(buffer.get(..length).unwrap_or_default()),
+fn key_of(kind: Kind, frame: Frame) -> Option<String> {
+    let start = match frame {
+        Frame::Memory(bytes) => bytes,
+        Frame::Spooled(mut file) => {
+            let mut start = Vec::new();
+            file.rewind().and_then(|()| file.take(SEARCHED_FRAME).read_to_end(&mut start)).ok()?;
+            start.into()
         }
-    }
+        Frame::Oversize { .. } => return None,
+    };
+    key_in_prefix(kind, &detail_start(kind, &start)?)
 }
 
 /// The beginning of the record in an archive, as far as it can be inflated.
@@ -102,7 +104,7 @@ mod tests {
     }
 
     fn key(frame: Vec<u8>) -> Option<String> {
-        Broken::new(Kind::Vacancy, Frame::Memory(frame.into()), String::new()).key
+        Broken::new(Kind::Vacancy, Some(Frame::Memory(frame.into())), String::new()).key
     }
 
     #[test]
@@ -121,11 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn a_spooled_frame_is_known_by_the_same_digest() {
-        let bytes = archive("{");
+    fn a_spooled_frame_has_its_key_too() {
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&bytes).unwrap();
-        let spooled = Broken::new(Kind::Vacancy, Frame::Spooled(file), String::new());
-        assert_eq!(spooled.digest, Broken::new(Kind::Vacancy, Frame::Memory(bytes.into()), String::new()).digest);
+        file.write_all(&archive(r#"{"reference":"r","#)).unwrap();
+        let spooled = Broken::new(Kind::Vacancy, Some(Frame::Spooled(file)), String::new());
+        assert_eq!((spooled.key.as_deref(), spooled.digest.is_some()), (Some("r"), true));
     }
 }

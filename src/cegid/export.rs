@@ -234,9 +234,9 @@ impl Decoder {
     fn one(&self, frame: Frame) -> Result<(Record, Vec<&'static str>), Broken> {
         if let Frame::Oversize { bytes } = frame {
             let cause = format!("its frame of {bytes} bytes is over export.frame_limit");
-            return Err(Broken::new(self.kind, frame, cause));
+            return Err(Broken::new(self.kind, Some(frame), cause));
         }
-        let again = frame.try_clone();
+        let copy = frame.try_clone();
         let read = AssertUnwindSafe(|| {
             let unpacked =
                 unpack(self.kind, frame, &self.limits, self.keeping.is_some()).map_err(|error| error.to_string())?;
@@ -254,7 +254,7 @@ impl Decoder {
             Ok(Err(cause)) => cause,
             Err(_) => "reading the record hit a bug of the indexer".into(),
         };
-        Err(Broken::new(self.kind, again, cause))
+        Err(Broken::new(self.kind, copy, cause))
     }
 }
 

@@ -51,13 +51,12 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// The same frame once more. A spooled one shares the position in its file; one whose file cannot be shared counts
-    /// as not kept.
-    pub fn try_clone(&self) -> Frame {
+    /// The same bytes or the same file; none when the file cannot be held twice.
+    pub fn try_clone(&self) -> Option<Frame> {
         match self {
-            Frame::Memory(bytes) => Frame::Memory(bytes.clone()),
-            Frame::Spooled(file) => file.try_clone().map_or(Frame::Oversize { bytes: 0 }, Frame::Spooled),
-            Frame::Oversize { bytes } => Frame::Oversize { bytes: *bytes },
+            Frame::Memory(bytes) => Some(Frame::Memory(bytes.clone())),
+            Frame::Spooled(file) => file.try_clone().ok().map(Frame::Spooled),
+            Frame::Oversize { bytes } => Some(Frame::Oversize { bytes: *bytes }),
         }
     }
 }

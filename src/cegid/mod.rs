@@ -30,6 +30,7 @@ pub use error::{CallError, Class, Stage};
 pub use export::Page;
 pub use query::{Query, encoded_length, is_awkward};
 pub use referentials::{Item as ReferentialItem, List as ReferentialList};
+pub use unpack::{Digest, digest_text};
 
 use crate::{
     clock::Clock,

@@ -15,7 +15,9 @@ use zip::{CompressionMethod, ZipArchive};
 use super::frames::Frame;
 use crate::domain::Kind;
 
+mod digest;
 mod metered;
+pub use digest::{Digest, digest, digest_text};
 use metered::Metered;
 
 /// What finding and reading an archive's directory may read of it, in bytes: ten times what a thousand entries take. A

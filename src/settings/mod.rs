@@ -123,6 +123,7 @@ pub struct Worker {
     pub retry_limit: Duration,
     #[serde(with = "humantime_serde")]
     pub retry_horizon: Duration,
+    pub retry_min_attempts: u32,
     pub removals_floor: u32,
     pub removals_percent: u32,
 }
@@ -251,6 +252,7 @@ impl Settings {
             "worker.retry_first",
             "must not be longer than worker.retry_limit",
         );
+        rule(self.worker.retry_min_attempts > 0, "worker.retry_min_attempts", "must be at least 1");
         rule(
             self.worker.linger <= self.worker.linger_limit,
             "worker.linger",

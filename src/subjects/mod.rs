@@ -17,10 +17,10 @@ use sqlx::PgConnection;
 
 pub use guard::{Held, Released, held, hold, hold_back, release};
 pub use raise::{
-    Next, Unseen, count_listed, in_round, next_confirm, request_unseen, unlisted, want, want_again, want_next,
+    Next, Unseen, count_listed, defer, in_round, next_confirm, request_unseen, unlisted, want, want_again, want_next,
     want_once,
 };
-pub use settle::{Postponed, Settled, Why, postpone, settle};
+pub use settle::{Failures, Postponed, REPORTED_REPEATS, ReadFailure, Settled, Why, postpone, settle};
 
 use crate::{
     database::Database,
@@ -97,9 +97,11 @@ pub struct Due {
     pub until: DateTime<Utc>,
     /// So many.
     pub most: usize,
+    /// Whether those that failed come first.
+    pub failed_first: bool,
 }
 
-/// Due subjects, those that never failed first, then by their time.
+/// Due subjects, by their time; those that failed come before or behind all others.
 ///
 /// Two ranges of the index, so that `from` is where each begins: the entries of settled subjects stay until the server
 /// may clear them away, which any long transaction prevents.
@@ -120,13 +122,14 @@ pub async fn claim(database: &Database, tenant: &TenantId, kind: Kind, due: Due)
               where tenant = $1 and kind = $2 and waiting and attempts > 0 and due_at between $3 and $4
               order by due_at limit $5)
            ) as due
-           order by attempts > 0, due_at
+           order by (attempts > 0) <> $6, due_at
            limit $5"#,
         tenant.as_str(),
         kind.as_str(),
         due.from,
         due.until,
-        due.most as i64
+        due.most as i64,
+        due.failed_first
     )
     .map(|row| Claimed {
         key: row.key,

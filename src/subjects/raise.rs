@@ -88,6 +88,34 @@ pub async fn want_again(database: &Database, tenant: &TenantId, kind: Kind, now:
     Ok(raised.rows_affected())
 }
 
+/// Puts subjects that wait behind the others that are due.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn defer(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+    keys: &[String],
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "with these as (
+           select key from subject
+           where tenant = $1 and kind = $2 and key = any($4) and waiting and due_at < $3
+           order by key for no key update
+         )
+         update subject s set due_at = $3 from these where s.tenant = $1 and s.kind = $2 and s.key = these.key",
+        tenant.as_str(),
+        kind.as_str(),
+        now,
+        keys
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(())
+}
+
 /// When the next read is to be made once more.
 ///
 /// # Errors

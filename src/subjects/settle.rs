@@ -1,5 +1,7 @@
 //! The two writes: settled by a read, or put off.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
@@ -73,6 +75,7 @@ pub async fn settle(
              due_at = case when held.wanted > $3 then $4 else held.due_at end,
              waiting_since = case when held.wanted > $3 then $4::timestamptz end,
              attempts = 0, failing_since = null, last_error = null, dead_at = null,
+             failure_digest = null, failure_repeats = 0,
              absent_since = null, returned_at = null, held_at = null,
              released_at = case when excluded.removed_cause is not null or excluded.vanished_at is not null
                                 then held.released_at end,
@@ -122,6 +125,15 @@ pub async fn settle(
     .await
 }
 
+/// What a failed read says.
+#[derive(Debug, Clone)]
+pub struct ReadFailure {
+    /// In words, without personal data.
+    pub cause: String,
+    /// SHA-256 of what could not be used, where the failure is the record's and not one of Cegid or of the way to it.
+    pub digest: Option<[u8; 32]>,
+}
+
 /// Why a subject is not settled by a read.
 #[derive(Debug, Clone)]
 pub enum Why {
@@ -132,13 +144,13 @@ pub enum Why {
     /// Its removal waits for the bulk guard.
     Held,
     /// The read failed.
-    Failed(String),
+    Failed(ReadFailure),
     /// It failed for the last time; wanted at this value it is buried, raised since it is tried again.
     Buried {
         /// The request that the read answered.
         wanted: i64,
         /// What the last read said.
-        cause: String,
+        failure: ReadFailure,
     },
     /// A record that a sweep found for a removed subject: it is to be read by itself.
     Asked,
@@ -155,7 +167,20 @@ pub struct Postponed {
     pub why: Why,
 }
 
-/// Puts subjects off. One that a newer read has settled is left alone. Returns the keys that were buried.
+/// Reads that give the same failure of the same bytes, after which it is reported: the record will hardly be read, but it
+/// goes on being tried.
+pub const REPORTED_REPEATS: i32 = 3;
+
+/// Subjects that were put off because a read failed, and whose failure is their outcome.
+#[derive(Debug, Default)]
+pub struct Failures {
+    /// Those that were buried.
+    pub buried: usize,
+    /// Keys of these, and of those that have failed alike several times.
+    pub outcomes: HashSet<String>,
+}
+
+/// Puts subjects off. One that a newer read has settled is left alone.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -166,20 +191,21 @@ pub async fn postpone(
     read: i64,
     now: DateTime<Utc>,
     subjects: &[Postponed],
-) -> sqlx::Result<Vec<String>> {
-    let mut buried = Vec::new();
+) -> sqlx::Result<Failures> {
+    let mut failures = Failures::default();
     // Few at a time, and never on the path of a burst: one statement each, in key order.
     let mut ordered: Vec<&Postponed> = subjects.iter().collect();
     ordered.sort_by(|a, b| a.key.cmp(&b.key));
     for subject in ordered {
         let (absent, returned) = (matches!(subject.why, Why::Absent), matches!(subject.why, Why::Returned));
         let (failed, bury_at) = match &subject.why {
-            Why::Failed(cause) => (Some(cause.as_str()), None),
-            Why::Buried { wanted, cause } => (Some(cause.as_str()), Some(*wanted)),
+            Why::Failed(failure) => (Some(failure), None),
+            Why::Buried { wanted, failure } => (Some(failure), Some(*wanted)),
             Why::Absent | Why::Returned | Why::Held | Why::Asked => (None, None),
         };
         let (asked, held) = (matches!(subject.why, Why::Asked), matches!(subject.why, Why::Held));
-        let dead = sqlx::query_scalar!(
+        let (cause, digest) = (failed.map(|failed| &failed.cause), failed.and_then(|failed| failed.digest));
+        let row = sqlx::query!(
             r#"update subject set
                  -- Another read may have settled it since it was claimed: it is to be read again all the same.
                  wanted = case when $7 or $8 or $11 then greatest(wanted, $4) else wanted end,
@@ -191,9 +217,12 @@ pub async fn postpone(
                  attempts = case when $9::text is null then 0 else attempts + 1 end,
                  failing_since = case when $9::text is null then null else coalesce(failing_since, $5) end,
                  last_error = $9,
+                 failure_digest = $13,
+                 failure_repeats = case when $13::bytea is null then 0
+                                        when failure_digest = $13 then failure_repeats + 1 else 1 end,
                  dead_at = case when wanted <= $10 then $5::timestamptz end
                where tenant = $1 and kind = $2 and key = $3 and settled < $4 and ($9::text is null or waiting)
-               returning dead_at is not null as "dead!""#,
+               returning dead_at is not null as "dead!", failure_repeats >= $14 as "repeated!""#,
             tenant.as_str(),
             kind.as_str(),
             subject.key,
@@ -202,16 +231,19 @@ pub async fn postpone(
             subject.due_at,
             absent,
             returned,
-            failed,
+            cause,
             bury_at,
             asked,
             held,
+            digest.as_ref().map(|digest| &digest[..]),
+            REPORTED_REPEATS,
         )
         .fetch_optional(&mut *tx)
         .await?;
-        if dead == Some(true) {
-            buried.push(subject.key.clone());
+        if let Some(row) = row.filter(|row| row.dead || row.repeated) {
+            failures.buried += usize::from(row.dead);
+            failures.outcomes.insert(subject.key.clone());
         }
     }
-    Ok(buried)
+    Ok(failures)
 }

@@ -10,6 +10,7 @@
 mod attachments;
 mod courtesy;
 mod farewell;
+mod halving;
 pub mod hooks;
 mod linger;
 mod orders;

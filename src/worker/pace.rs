@@ -306,6 +306,28 @@ impl Pace {
         paused.failures += 1;
     }
 
+    /// The endpoint refuses everything that it is asked, these items at last: its lane alone pauses, longer each time.
+    /// Cegid answers, so that this says nothing about the tenant.
+    pub fn refused(&self, lane: impl Into<Lane>, error: &CallError, items: usize) {
+        let lane = lane.into();
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.breaker.neither(lane, now);
+        let failures = state.lanes[lane.index()].failures;
+        let pause = shortened(grown(failures), self.jitter(lane, failures));
+        state.lanes[lane.index()].until = Some(now + pause);
+        state.lanes[lane.index()].failures += 1;
+        let (stage, class, status) = (error.stage.as_str(), error.class.as_str(), error.status);
+        let millis = pause.as_millis();
+        warn!(
+            tenant = %self.tenant, stage, items, class, status, pause_ms = millis,
+            "Cegid refuses everything that it is asked here: it is asked again after a pause, beginning with others"
+        );
+        self.publish(&state);
+        drop(state);
+        self.ended.notify_waiters();
+    }
+
     /// From 0 to 1; other tenants and other lanes get others.
     fn jitter(&self, lane: Lane, failures: u32) -> f64 {
         let mut hasher = DefaultHasher::new();

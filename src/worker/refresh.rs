@@ -10,7 +10,7 @@ mod judge;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use chrono::{DateTime, Utc};
@@ -18,10 +18,11 @@ use tracing::{debug, warn};
 
 use super::{
     Context,
+    halving::Parts,
     settlement::{NotWritten, Written},
 };
 use crate::{
-    cegid::{CallError, Class, Page, Query, Stage, is_awkward},
+    cegid::{CallError, Class, Page, Query, Stage, digest_text, is_awkward},
     domain::Kind,
     kill,
     metrics::{OfKind, Outcome},
@@ -30,9 +31,9 @@ use crate::{
 pub(super) use front::Front;
 use judge::Judgement;
 
-/// Refusals of a query in a row, nothing taken, after which it is the endpoint that refuses: halving 100 subjects down
-/// to one takes seven.
-const REFUSALS: u32 = 8;
+/// Refused queries with nothing answered after which the endpoint is taken to refuse everything: halving 100 subjects
+/// down to one takes seven, and the largest of the other parts are then tried.
+const MAX_REFUSED_QUERIES: u32 = 16;
 
 /// Refreshes subjects of one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
@@ -60,7 +61,10 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
                 prompt = prompt.filter(|_| !refresher.is_behind());
                 let batch = refresher.batch(claimed, limit);
                 let size = batch.len();
+                let retries = batch.first().is_some_and(|subject| subject.attempts > 0);
                 limit = match refresher.refresh(batch).await {
+                    // It says nothing about the others.
+                    _ if retries => limit,
                     Round::Well => (limit * 2).min(most),
                     Round::Failed => (size / 2).max(1),
                     Round::Paused => limit,
@@ -77,6 +81,8 @@ pub(super) struct Refresher {
     pub(super) kind: Kind,
     /// Whether more was due than one call can ask for.
     behind: AtomicBool,
+    /// How often subjects were claimed.
+    claims: AtomicU32,
 }
 
 /// How a batch went.
@@ -99,8 +105,8 @@ pub(super) struct Asked {
 /// Whether to go on after a part of a batch.
 pub(super) enum Part {
     Done,
-    /// Cegid refused the query: to be asked for again in smaller parts, if there are any.
-    Refused(Vec<Vec<Claimed>>, CallError),
+    /// Cegid refused the query: to be asked for again in smaller parts. Of a lone subject this is written.
+    Refused(CallError),
     /// To be asked for again, in smaller parts.
     Again(Vec<Vec<Claimed>>),
     /// As [`Round::Failed`].
@@ -112,7 +118,7 @@ pub(super) enum Part {
 impl Refresher {
     /// Of one kind; not behind, as far as is known.
     pub(super) fn new(context: Arc<Context>, kind: Kind) -> Refresher {
-        Refresher { context, kind, behind: AtomicBool::new(false) }
+        Refresher { context, kind, behind: AtomicBool::new(false), claims: AtomicU32::new(0) }
     }
 
     fn stage(&self) -> Stage {
@@ -133,27 +139,38 @@ impl Refresher {
     }
 
     async fn refresh(&self, batch: Vec<Claimed>) -> Round {
-        let mut parts = vec![batch];
-        let (mut taken, mut refusals) = (false, 0);
-        while let Some(part) = parts.pop() {
+        let mut parts = Parts::new([batch].into_iter());
+        while let Some(part) = parts.next() {
             match self.part(&part).await {
-                Part::Done => taken = true,
-                Part::Refused(smaller, error) => {
-                    refusals += 1;
-                    parts.extend(smaller);
-                    if !taken && refusals >= REFUSALS {
-                        // Not one subject but the endpoint: nothing more is asked for now.
-                        let endpoint = CallError { class: Class::Unexpected, ..error };
-                        self.context.pace.failed(self.stage(), &endpoint);
-                        return Round::Failed;
+                Part::Done => parts.accept(),
+                Part::Refused(error) => {
+                    // What stands alone has been written.
+                    parts.refuse(part);
+                    if !parts.accepted() && parts.refused() >= MAX_REFUSED_QUERIES {
+                        return self.give_up(&error, parts).await;
                     }
                 }
-                Part::Again(smaller) => parts.extend(smaller),
+                Part::Again(smaller) => {
+                    parts.accept();
+                    parts.put_back(smaller);
+                }
                 Part::Failed => return Round::Failed,
                 Part::Paused => return Round::Paused,
             }
         }
         Round::Well
+    }
+
+    /// Not one subject but the endpoint: others are asked for first when it is asked again.
+    async fn give_up(&self, error: &CallError, parts: Parts<Claimed>) -> Round {
+        let context = &self.context;
+        let keys: Vec<String> = parts.rest().into_iter().map(|subject| subject.key).collect();
+        context.pace.refused(self.stage(), error, keys.len());
+        let deferred = subjects::defer(context.database(), &context.tenant, self.kind, context.now(), &keys).await;
+        if let Err(error) = deferred {
+            context.after_failure("deferring subjects", &error).await;
+        }
+        Round::Failed
     }
 
     async fn part(&self, part: &[Claimed]) -> Part {
@@ -244,7 +261,7 @@ impl Refresher {
         match error.class {
             Class::Query if part.len() > 1 => {
                 debug!(tenant = %context.tenant, error = %error, "asking for fewer subjects at once");
-                return Part::Refused(halves(part.to_vec()), error.clone());
+                return Part::Refused(error.clone());
             }
             // Nothing is wrong with the subjects.
             Class::Throttled | Class::Credentials | Class::Forbidden => {
@@ -261,10 +278,10 @@ impl Refresher {
         }
         let mut judgement = Judgement::new(self, part, read, context.now());
         for subject in part {
-            judgement.fail(subject, &error.to_string());
+            judgement.fail(subject, &error.to_string(), None);
         }
         match self.settle(judgement).await {
-            Ok(()) if error.class == Class::Query => Part::Refused(Vec::new(), error.clone()),
+            Ok(()) if error.class == Class::Query => Part::Refused(error.clone()),
             Ok(()) => Part::Failed,
             Err(error) => {
                 context.after_failure("settling", &error).await;
@@ -294,7 +311,7 @@ impl Refresher {
         let mut refused = Judgement::new(self, part, read, context.now());
         for (key, cause) in &written.unstorable {
             if let Some(subject) = part.iter().find(|subject| subject.key == *key) {
-                refused.fail(subject, cause);
+                refused.fail(subject, cause, Some(digest_text(cause)));
             }
         }
         refused.settlement.write(context.database(), &context.lease, context.now()).await?;

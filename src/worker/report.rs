@@ -1,14 +1,19 @@
 //! Sends what was noted, in batches, until Cegid has taken it.
 //!
-//! A batch that is refused is split until the item that is refused stands alone; that one is dead in the ledger, unless
-//! nothing else was taken either. The rest of what can go wrong pauses the stage, and the items stay to be sent.
+//! Wanted: an item that is refused, or that provokes a failure, delays itself only; nothing is given up because the
+//! endpoint refuses everything for a while; what a round has learnt about an item is written however the round ends.
+//!
+//! A batch that is refused is halved until the item that is refused stands alone. Whether it is the item or the endpoint
+//! is told by what follows: another item that is accepted, or a control, an item that was accepted earlier and is sent
+//! again. Only a refusal that was followed by an acceptance counts as an attempt, and an item is dead after
+//! [`ITEM_REFUSALS`] of them. If nothing is accepted, the lane pauses, and other items are sent next.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
 
-use super::Context;
+use super::{Context, halving::Parts};
 use crate::{
     cegid::{CallError, Class, Stage},
     domain::Kind,
@@ -18,39 +23,32 @@ use crate::{
 };
 
 /// Items of one report; no limit is documented, and this many are taken.
-const ITEMS: usize = 100;
-
-/// Refusals in a row, nothing taken, after which it is the endpoint that refuses: halving 100 items down to one takes
-/// seven.
-const REFUSALS: u32 = 8;
-/// Refusals of a lone item before it is dead: about three days of the longest delay.
-const ATTEMPTS: i32 = 300;
-
-/// What became of items.
-enum Outcome {
-    Reported,
-    /// Refused; to be sent again then, or dead.
-    Refused {
-        says: String,
-        again: Option<DateTime<Utc>>,
-    },
-}
+const MAX_ITEMS: usize = 100;
+/// Refused parts with nothing accepted, and no control to ask, after which the endpoint is taken to refuse everything:
+/// halving 100 items down to one takes seven, and the largest of the other parts are then tried.
+const MAX_REFUSED_PARTS: u32 = 16;
+/// Refusals of a lone item, each followed by an acceptance of another one, after which it is dead.
+const ITEM_REFUSALS: i32 = 3;
 
 /// Reports outcomes of one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     let reporter = Reporter { context, kind };
     let context = &reporter.context;
     let courtesy = &context.shared.courtesy;
+    // Halved while calls fail, so that an item that provokes the failure is found; doubled while they succeed.
+    let mut limit = MAX_ITEMS;
     while !context.stop.asked() {
-        match outbox::due(context.database(), &context.tenant, kind, context.now(), ITEMS).await {
+        match outbox::due(context.database(), &context.tenant, kind, context.now(), limit).await {
             Ok(items) if items.is_empty() => reporter.wait().await,
-            Ok(items) if items.len() < ITEMS => {
-                let _prompt = courtesy.prompt(&context.tenant);
-                reporter.send(&items).await;
-            }
             Ok(items) => {
-                courtesy.give_way(&context.tenant).await;
-                reporter.send(&items).await;
+                let prompt = (items.len() < MAX_ITEMS).then(|| courtesy.prompt(&context.tenant));
+                if prompt.is_none() {
+                    courtesy.give_way(&context.tenant).await;
+                }
+                limit = match reporter.send(&items).await {
+                    Some(failed) => (failed / 2).max(1),
+                    None => (limit * 2).min(MAX_ITEMS),
+                };
             }
             Err(error) => context.after_failure("reading what is to be reported", &error).await,
         }
@@ -60,6 +58,46 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
 struct Reporter {
     context: Arc<Context>,
     kind: Kind,
+}
+
+/// A lone item that Cegid did not take.
+struct Refused<'a> {
+    item: &'a Item,
+    error: CallError,
+    /// Whether another item was accepted since.
+    proven: bool,
+}
+
+/// One batch under way.
+struct Round<'a> {
+    parts: Parts<&'a Item>,
+    refused: Vec<Refused<'a>>,
+    /// What the endpoint said when it refused everything.
+    endpoint: Option<CallError>,
+    /// Items of the part for which the call failed.
+    failed: Option<usize>,
+}
+
+impl<'a> Round<'a> {
+    /// Items that were refused before are sent together, after the others.
+    fn new(items: &'a [Item]) -> Round<'a> {
+        let (suspected, others) = items.iter().partition(|item| item.suspected);
+        let parts = Parts::new([others, suspected].into_iter());
+        Round { parts, refused: Vec::new(), endpoint: None, failed: None }
+    }
+
+    fn accept(&mut self) {
+        self.parts.accept();
+        self.refused.iter_mut().for_each(|refused| refused.proven = true);
+    }
+
+    fn refuse(&mut self, item: &'a Item, error: CallError) {
+        self.refused.push(Refused { item, error, proven: false });
+    }
+
+    fn has_unproven(&self) -> bool {
+        self.refused.iter().any(|refused| !refused.proven)
+    }
 }
 
 impl Reporter {
@@ -77,86 +115,144 @@ impl Reporter {
         }
     }
 
-    /// Sends items; a part that is refused is sent again in halves.
-    ///
-    /// An item that is refused by itself is dead only if Cegid took another in the same round: otherwise it is the
-    /// endpoint that refuses, and the items are sent again later.
-    async fn send(&self, items: &[Item]) {
-        let context = &self.context;
-        let items: Vec<&Item> = items.iter().collect();
-        let mut parts = vec![items.as_slice()];
-        let (mut taken, mut refusals, mut refused) = (false, 0, Vec::new());
+    /// Sends items, and writes what became of them; the size of the part for which the call failed, if one did.
+    async fn send(&self, items: &[Item]) -> Option<usize> {
         kill::point("report-read");
-        while let Some(part) = parts.pop() {
-            let Some(_leave) = context.may_call(Stage::Reports).await else { return };
-            match context.client.report(self.kind, part).await {
-                Ok(()) => {
-                    kill::point("report-posted");
-                    taken = true;
-                    context.pace.succeeded(Stage::Reports);
-                    self.count("reported", part.len());
-                    if let Err(error) = self.write(part, &Outcome::Reported).await {
-                        // They are sent again, which is harmless.
-                        return context.after_failure("noting what was reported", &error).await;
-                    }
-                }
-                Err(error) if error.class == Class::Query => {
-                    context.pace.failed(Stage::Reports, &error);
-                    refusals += 1;
-                    if part.len() > 1 {
-                        let (first, second) = part.split_at(part.len() / 2);
-                        parts.extend([second, first]);
-                    } else {
-                        refused.push((part[0], error.clone()));
-                    }
-                    if !taken && refusals >= REFUSALS {
-                        let endpoint = CallError { class: Class::Unexpected, ..error };
-                        context.pace.failed(Stage::Reports, &endpoint);
-                        return;
-                    }
-                }
-                Err(error) => {
-                    context.pace.failed(Stage::Reports, &error);
-                    return;
-                }
-            }
+        let mut round = Round::new(items);
+        let sent = self.send_parts(&mut round).await;
+        let size = round.failed;
+        let kept = self.keep(round).await;
+        if let Err(error) = sent.and(kept) {
+            // What was sent and not noted is sent again, which is harmless.
+            self.context.after_failure("noting what became of reports", &error).await;
         }
-        for (item, error) in refused {
-            let again = if taken || item.attempts >= ATTEMPTS { None } else { Some(self.again(item)) };
-            if again.is_none() {
-                warn!(tenant = %context.tenant, kind = %self.kind, error = %error, "Cegid refuses a report item");
-                self.count("refused", 1);
-            }
-            let outcome = Outcome::Refused { says: error.to_string(), again };
-            if let Err(error) = self.write(&[item], &outcome).await {
-                return context.after_failure("noting what was refused", &error).await;
-            }
-        }
+        size
     }
 
-    fn again(&self, item: &Item) -> DateTime<Utc> {
+    /// Sends one part after the other, until nothing is left or there is no use in going on.
+    async fn send_parts(&self, round: &mut Round<'_>) -> sqlx::Result<()> {
+        while let Some(part) = round.parts.next() {
+            match self.post(&part).await {
+                Some(Ok(())) => {
+                    kill::point("report-posted");
+                    self.count("reported", part.len());
+                    self.write(async |tx, now| outbox::reported(tx, &self.context.tenant, self.kind, now, &part).await)
+                        .await?;
+                    round.accept();
+                }
+                Some(Err(error)) if error.class == Class::Query => {
+                    let alone = round.parts.refuse(part);
+                    let is_lone = alone.is_some();
+                    if let Some(item) = alone {
+                        round.refuse(item, error.clone());
+                    }
+                    let doubtful = is_lone || round.parts.refused() >= MAX_REFUSED_PARTS;
+                    if !round.parts.accepted() && doubtful && !self.control(round, error).await? {
+                        return Ok(());
+                    }
+                }
+                Some(Err(error)) if matches!(error.class, Class::Transient | Class::Unexpected) => {
+                    round.failed = Some(part.len());
+                    match part[..] {
+                        [item] => round.refuse(item, error),
+                        _ => return Ok(()),
+                    }
+                    break;
+                }
+                Some(Err(_)) | None => return Ok(()),
+            }
+        }
+        if let Some(error) = round.refused.last().map(|refused| refused.error.clone()).filter(|_| round.has_unproven())
+        {
+            self.control(round, error).await?;
+        }
+        Ok(())
+    }
+
+    /// One call; none when the worker drains.
+    async fn post(&self, part: &[&Item]) -> Option<Result<(), CallError>> {
+        let context = &self.context;
+        let _leave = context.may_call(Stage::Reports).await?;
+        let result = context.client.report(self.kind, part).await;
+        match &result {
+            Ok(()) => context.pace.succeeded(Stage::Reports),
+            Err(error) => context.pace.failed(Stage::Reports, error),
+        }
+        Some(result)
+    }
+
+    /// Sends an item again that was accepted earlier, to learn whether the endpoint refuses everything, as it did with
+    /// this error last. False when there is no use in going on.
+    async fn control(&self, round: &mut Round<'_>, error: CallError) -> sqlx::Result<bool> {
+        let context = &self.context;
+        let Some(control) = outbox::last_reported(context.database(), &context.tenant, self.kind).await? else {
+            let gives_up = round.parts.refused() >= MAX_REFUSED_PARTS || round.parts.is_empty();
+            round.endpoint = Some(error).filter(|error| gives_up && error.class == Class::Query);
+            return Ok(!gives_up);
+        };
+        match self.post(&[&control]).await {
+            Some(Ok(())) => round.accept(),
+            Some(Err(error)) if error.class == Class::Query => round.endpoint = Some(error),
+            Some(Err(_)) | None => return Ok(false),
+        }
+        Ok(round.endpoint.is_none())
+    }
+
+    /// Writes what a round has learnt about lone items. If the endpoint refuses everything, it pauses, and what was not
+    /// sent goes behind the other items.
+    async fn keep(&self, round: Round<'_>) -> sqlx::Result<()> {
+        let context = &self.context;
+        let rest = round.parts.rest();
+        if let Some(error) = &round.endpoint {
+            context.pace.refused(Stage::Reports, error, rest.len() + round.refused.len());
+            self.write(async |tx, now| outbox::defer(tx, &context.tenant, self.kind, now, &rest).await).await?;
+        }
+        let mut dead = 0;
+        for Refused { item, error, proven } in &round.refused {
+            let attempts = item.attempts + i32::from(*proven);
+            let is_dead = *proven && error.class == Class::Query && attempts >= ITEM_REFUSALS;
+            let refusal = outbox::Refusal {
+                says: &error.to_string(),
+                attempts,
+                again: (!is_dead).then(|| self.again(item.attempts)),
+            };
+            self.write(async |tx, now| outbox::refused(tx, &context.tenant, self.kind, now, item, refusal).await)
+                .await?;
+            dead += usize::from(is_dead);
+        }
+        let proven = || round.refused.iter().filter(|refused| refused.proven);
+        if let Some(last) = proven().next_back() {
+            let (class, status) = (last.error.class.as_str(), last.error.status);
+            warn!(
+                tenant = %context.tenant, kind = %self.kind, items = proven().count(), dead, class, status,
+                "Cegid refuses report items and takes others: they are sent again alone, and given up after \
+                 {ITEM_REFUSALS} refusals"
+            );
+        }
+        if dead > 0 {
+            self.count("refused", dead);
+        }
+        Ok(())
+    }
+
+    fn again(&self, attempts: i32) -> DateTime<Utc> {
         let worker = &self.context.shared.settings.worker;
-        let doublings = u32::try_from(item.attempts).unwrap_or(0).min(20);
+        let doublings = u32::try_from(attempts).unwrap_or(0).min(20);
         self.context.now() + worker.retry_first.saturating_mul(1 << doublings).min(worker.retry_limit)
     }
 
-    async fn write(&self, items: &[&Item], outcome: &Outcome) -> sqlx::Result<()> {
+    /// Writes under the lease; nothing when it was lost.
+    async fn write(
+        &self,
+        what: impl AsyncFnOnce(&mut sqlx::PgConnection, DateTime<Utc>) -> sqlx::Result<()>,
+    ) -> sqlx::Result<()> {
         let context = &self.context;
         let Some(mut tx) = fence(context.database(), &context.lease).await? else {
             // The worker is about to be ended.
             context.stop.draining().await;
             return Ok(());
         };
-        let (tenant, now) = (&context.tenant, context.now());
-        match outcome {
-            Outcome::Reported => outbox::reported(&mut tx, tenant, self.kind, now, items).await?,
-            Outcome::Refused { says, again } => {
-                for item in items {
-                    let refusal = outbox::Refusal { at: now, says, again: *again };
-                    outbox::refused(&mut tx, tenant, self.kind, item, refusal).await?;
-                }
-            }
-        }
+        what(&mut tx, context.now()).await?;
         tx.commit().await?;
         kill::point("report-noted");
         context.wrote();

@@ -11,8 +11,10 @@ pub struct Curve {
     pub first: Duration,
     /// Longest delay.
     pub limit: Duration,
-    /// Buried after so long.
+    /// Buried after so long …
     pub horizon: Duration,
+    /// … and so many failures.
+    pub min_attempts: u32,
 }
 
 impl Curve {
@@ -22,10 +24,16 @@ impl Curve {
     /// |---|---|---|---|---|---|---|---|---|---|---|
     /// | delay | 2 s | 4 s | 8 s | 16 s | 32 s | 64 s | 128 s | 256 s | 512 s | 900 s |
     ///
-    /// each shortened by up to a quarter, as `jitter` (from 0 to 1) says, so that what failed together does not come
+    /// | failing for | fewer failures than `min_attempts` | as many or more |
+    /// |---|---|---|
+    /// | less than `horizon` | read again | read again |
+    /// | as long or longer | read again | buried |
+    ///
+    /// Delays are shortened by up to a quarter, as `jitter` (from 0 to 1) says, so that what failed together does not come
     /// back together.
     pub fn again(&self, failures: u32, since: DateTime<Utc>, now: DateTime<Utc>, jitter: f64) -> Option<DateTime<Utc>> {
-        if (now - since).to_std().is_ok_and(|failing| failing >= self.horizon) {
+        let is_over = (now - since).to_std().is_ok_and(|failing| failing >= self.horizon);
+        if is_over && failures >= self.min_attempts {
             return None;
         }
         let delay = self.first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.limit);
@@ -45,6 +53,7 @@ mod tests {
         first: Duration::from_secs(2),
         limit: Duration::from_secs(900),
         horizon: Duration::from_secs(3 * 24 * 3600),
+        min_attempts: 10,
     };
 
     #[test]
@@ -64,11 +73,15 @@ mod tests {
     }
 
     #[test]
-    fn the_horizon_buries() {
+    fn the_horizon_and_the_number_of_attempts_bury_together() {
         let start = DateTime::UNIX_EPOCH;
-        let almost = start + CURVE.horizon - Duration::from_secs(1);
-        assert!(CURVE.again(400, start, almost, 0.0).is_some());
-        assert!(CURVE.again(400, start, start + CURVE.horizon, 0.0).is_none());
+        let over = start + CURVE.horizon;
+        let almost = over - Duration::from_secs(1);
+        let buried = |failures, now| CURVE.again(failures, start, now, 0.0).is_none();
+        let table = [(9, almost, false), (10, almost, false), (400, almost, false), (2, over, false), (9, over, false)];
+        for (failures, now, expected) in table.into_iter().chain([(10, over, true), (400, over, true)]) {
+            assert_eq!(buried(failures, now), expected, "{failures} failures until {now}");
+        }
     }
 
     proptest! {
@@ -77,18 +90,19 @@ mod tests {
             first in 0..YEAR,
             limit in 0..10 * YEAR,
             horizon in 0..10 * YEAR,
+            min_attempts in 0..1000_u32,
             failures in any::<u32>(),
             since in 0..10 * YEAR,
             until in 0..10 * YEAR,
             jitter in any::<f64>(),
         ) {
             let [first, limit, horizon] = [first, limit, horizon].map(Duration::from_millis);
-            let curve = Curve { first, limit, horizon };
+            let curve = Curve { first, limit, horizon, min_attempts };
             // The clock may have been put back since the first failure.
             let [since, now] = [since, until].map(|millis| DateTime::UNIX_EPOCH + Duration::from_millis(millis));
             let again = |failures, jitter| Some((curve.again(failures, since, now, jitter)? - now).to_std().unwrap());
             let failing = (now - since).to_std().unwrap_or_default();
-            let over = now >= since && failing >= horizon;
+            let over = now >= since && failing >= horizon && failures >= min_attempts;
             prop_assert_eq!(again(failures, jitter).is_none(), over);
             if over {
                 return Ok(());
@@ -97,7 +111,7 @@ mod tests {
             // Fractions of long delays are rounded.
             let rounding = Duration::from_micros(1);
             prop_assert!(whole <= limit + rounding && whole + rounding >= first.min(limit));
-            prop_assert!(again(failures.saturating_add(1), 0.0).unwrap() >= whole);
+            prop_assert!(again(failures.saturating_add(1), 0.0).is_none_or(|more| more >= whole));
             prop_assert!(again(failures.saturating_sub(1), 0.0).unwrap() <= whole);
             let shortened = again(failures, jitter).unwrap();
             prop_assert!(whole.mul_f64(0.75) <= shortened + rounding && shortened <= whole, "{shortened:?} of {whole:?}");

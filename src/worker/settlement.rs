@@ -1,11 +1,12 @@
 //! What one read came to, written in one fenced transaction.
 //!
-//! A record that shows what the index holds already settles its subject and is neither written again nor, unless a
-//! delivery asked for it, reported again.
+//! A record that shows what the index holds already settles its subject and is not written again. It is reported again
+//! if a delivery asked for it, or if the outcome noted last is another one: the record failed in between.
 //!
 //! Order of locks: the lease, documents, report items, subjects in key order. Subjects come last, because the inbox
-//! raises them: they are locked for as short as can be; only the report items of what is buried follow. A subject that a newer read has settled meanwhile is left out,
-//! with its document and report item, by beginning again without it; and so is one that an operator has erased.
+//! raises them: they are locked for as short as can be. Only outcomes that are noted if they differ follow: of what is
+//! shown unchanged, and of what failed. A subject that a newer read has settled meanwhile is left out, with its document
+//! and report item, by beginning again without it; and so is one that an operator has erased.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +19,7 @@ use crate::{
     erasure,
     index::{attachments, documents},
     kill,
-    outbox::{self, Noted},
+    outbox::{self, Noted, Noting},
     subjects::{self, Postponed, Settled, State, Why},
     tenancy::{Lease, fence},
 };
@@ -62,7 +63,7 @@ pub struct Settlement {
     pub unchanged: Vec<(String, State)>,
     /// Not settled.
     pub postponed: Vec<Postponed>,
-    /// What is reported of those that are buried by this.
+    /// What is reported of those whose read failed, once that is their outcome.
     pub failed: Vec<Noted>,
 }
 
@@ -248,9 +249,10 @@ impl Settlement {
         documents::delete(&mut tx, tenant, kind, read, &gone).await?;
         attachments::write(&mut tx, tenant, read, now, &found).await?;
         attachments::delete(&mut tx, tenant, kind, read, &gone).await?;
-        let told = new.iter().chain(same.iter().filter(|one| one.announced));
-        let noted: Vec<Noted> = told.map(|one| one.noted.clone()).collect();
-        outbox::note(&mut tx, tenant, kind, read, now, &noted).await?;
+        let (announced, unannounced): (Vec<&Indexed>, Vec<&Indexed>) = same.iter().partition(|one| one.announced);
+        let outcomes = |of: &[&Indexed]| of.iter().map(|one| one.noted.clone()).collect::<Vec<Noted>>();
+        let expected = outcomes(&[&new[..], &announced[..]].concat());
+        written.noted = outbox::note(&mut tx, tenant, kind, read, now, (Noting::Always, &expected)).await?;
         outbox::forget(&mut tx, tenant, kind, &gone).await?;
 
         let settled = self.settled(&removed, &held);
@@ -268,19 +270,19 @@ impl Settlement {
         }
         let held_back = back.iter().map(|key| Postponed { key: key.clone(), due_at: now + HELD, why: Why::Held });
         let postponed: Vec<Postponed> = self.postponed.iter().cloned().chain(held_back).collect();
-        let buried = subjects::postpone(&mut tx, tenant, kind, read, now, &postponed).await?;
-        let failed: Vec<Noted> = self.failed.iter().filter(|noted| buried.contains(&noted.key)).cloned().collect();
-        outbox::note(&mut tx, tenant, kind, read, now, &failed).await?;
+        let failures = subjects::postpone(&mut tx, tenant, kind, read, now, &postponed).await?;
+        let failed = self.failed.iter().filter(|noted| failures.outcomes.contains(&noted.key)).cloned();
+        let others: Vec<Noted> = outcomes(&unannounced).into_iter().chain(failed).collect();
+        written.noted += outbox::note(&mut tx, tenant, kind, read, now, (Noting::IfChanged, &others)).await?;
         kill::point("settling");
         tx.commit().await?;
         kill::point("settled");
         written.indexed = new.len();
         written.same = same.len();
-        written.noted = noted.len() + failed.len();
         written.removed = gone.len();
         written.held = back.len();
         written.unproven = self.postponed.iter().filter(|subject| matches!(subject.why, Why::Held)).count();
-        written.buried = buried.len();
+        written.buried = failures.buried;
         Ok(None)
     }
 

@@ -92,11 +92,20 @@ async fn whatever_is_lost_is_named_and_ends_with_1() {
     let damages = [
         ("delete from report_item where key = $1", "1 outcomes were never noted for reporting"),
         ("update report_item set noted = 1, reported = 1 where key = $1", "2 outcomes were never noted for reporting"),
+        (
+            "update report_item set outcome = 'error', messages = '{broken}' where key = $1",
+            "3 outcomes were never noted for reporting",
+        ),
         ("delete from document where key = $1", "1 subjects are held without a document"),
         ("delete from subject where key = $1", "1 deliveries have no subject"),
         (
             "update subject set wanted = settled + 1, dead_at = now(), last_error = 'broken' where key = $1",
-            "3 outcomes were never noted for reporting",
+            "4 outcomes were never noted for reporting",
+        ),
+        (
+            "update subject set wanted = settled + 1, attempts = 3, failing_since = now(), last_error = 'broken',
+               failure_repeats = 3, failure_digest = '\\x01' where key = $1",
+            "5 outcomes were never noted for reporting",
         ),
         (
             "update subject set state = 'removed', removed_at = now(), removed_cause = 'absence' where key = $1",

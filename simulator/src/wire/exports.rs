@@ -13,6 +13,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
 use futures_util::stream;
 
 use super::filter::Filter;
@@ -88,12 +89,15 @@ fn export(
         let mut random = Random::of(inner.config.seed, "flicker", inner.habits.draw());
         rows.retain(|_| !random.percent(wish.flicker));
     }
-    let unservable = {
+    let any = |spoil: Spoil| {
         let spoiled = crate::lock(&inner.faults.spoiled);
-        rows.iter().any(|row| spoiled.get(&*row.key) == Some(&Spoil::Unservable))
+        rows.iter().any(|row| spoiled.get(&*row.key) == Some(&spoil))
     };
-    if unservable {
+    if any(Spoil::Unservable) {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "a record cannot be served");
+    }
+    if wish.filter.named().is_some() && any(Spoil::Unaskable) {
+        return refusal(StatusCode::BAD_REQUEST, "the query is not correct");
     }
     let plural = if kind == Kind::Vacancy { "vacancies" } else { "candidates" };
     let mut note = format!("{} {plural}", rows.len());
@@ -108,7 +112,7 @@ fn export(
     } else {
         let spoiled = crate::lock(&inner.faults.spoiled);
         let rows = rows.into_iter().map(|row| (spoiled.get(&*row.key).copied(), row)).collect();
-        body(inner.config.seed, rows, wish.resume_only)
+        body(inner.config.seed, rows, wish.resume_only, inner.clock.now())
     };
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
     let mut answer = (headers, body).into_response();
@@ -182,7 +186,7 @@ impl Wish {
 }
 
 /// A frame, made badly where that is asked for.
-fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>) -> anyhow::Result<Vec<u8>> {
+fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>, at: DateTime<Utc>) -> anyhow::Result<Vec<u8>> {
     match spoil {
         Some(Spoil::BrokenJson) => {
             if let Some((_, json)) = entries.first_mut() {
@@ -202,9 +206,9 @@ fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>) -> anyhow::Result
                 *json = undated(json)?;
             }
         }
-        Some(Spoil::BrokenArchive | Spoil::Hidden | Spoil::Unservable) | None => {}
+        Some(Spoil::BrokenArchive | Spoil::Hidden | Spoil::Unservable | Spoil::Unaskable) | None => {}
     }
-    let mut frame = frames::frame(&entries)?;
+    let mut frame = frames::frame(&entries, at)?;
     if spoil == Some(Spoil::BrokenArchive) {
         // The size stays right, so that the next frame is found.
         frame[4..].fill(0x5a);
@@ -258,11 +262,11 @@ fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
 
 /// Frames made one after another off the async threads, a few ahead of what the
 /// connection has taken. A reader that goes away stops it.
-fn body(seed: u64, rows: Vec<(Option<Spoil>, Row)>, resume_only: bool) -> Body {
+fn body(seed: u64, rows: Vec<(Option<Spoil>, Row)>, resume_only: bool, at: DateTime<Utc>) -> Body {
     let (sender, receiver) = tokio::sync::mpsc::channel::<anyhow::Result<Bytes>>(AHEAD);
     tokio::task::spawn_blocking(move || {
         for (spoil, row) in rows {
-            let frame = made(record::entries(seed, &row, resume_only), spoil).map(Bytes::from);
+            let frame = made(record::entries(seed, &row, resume_only), spoil, at).map(Bytes::from);
             if sender.blocking_send(frame).is_err() {
                 break;
             }

@@ -19,9 +19,9 @@ use super::{
     Refresher,
 };
 use crate::{
-    cegid::{CallError, Class, Page, Query, is_awkward},
+    cegid::{CallError, Class, Digest, Page, Query, is_awkward},
     domain::Record,
-    subjects::{Claimed, Postponed, State, Why},
+    subjects::{Claimed, Postponed, ReadFailure, State, Why},
 };
 
 /// Pages of a window that are searched for a key that cannot be asked for.
@@ -90,10 +90,10 @@ impl<'a> Judgement<'a> {
             match found.remove(&subject.key) {
                 Some(record) => self.found(subject, record),
                 None => match (&cut, broken.first()) {
-                    (Some(cut), _) if part.len() == 1 => self.fail(subject, &cut.to_string()),
+                    (Some(cut), _) if part.len() == 1 => self.fail(subject, &cut.to_string(), None),
                     // With a control asked for and not seen, the broken frame may be that one.
                     (None, Some(broken)) if part.len() == 1 && (control.is_none() || control_seen) => {
-                        self.fail(subject, &broken.cause);
+                        self.fail(subject, &broken.cause, broken.digest);
                     }
                     (None, Some(_)) if part.len() == 1 => self.absent(subject, Proof::ControlMissing),
                     (Some(_), _) | (_, Some(_)) => again.push(subject.clone()),
@@ -135,6 +135,7 @@ impl<'a> Judgement<'a> {
                     subject,
                     "its key holds a comma, a bar or a colon, for which Cegid's filter has no escape, and what changed \
                      lately does not show it",
+                    None,
                 ),
             }
         }
@@ -197,19 +198,25 @@ impl<'a> Judgement<'a> {
         }
     }
 
-    /// The read of this subject failed: again later, or buried and reported when it kept failing.
-    pub(super) fn fail(&mut self, subject: &Claimed, cause: &str) {
+    /// The read of this subject failed: again later, or buried when it kept failing. It is reported then, or once several
+    /// reads have given the same digest of what they could not use.
+    pub(super) fn fail(&mut self, subject: &Claimed, cause: &str, digest: Option<Digest>) {
         let context = &self.refresher.context;
         let worker = &context.shared.settings.worker;
-        let curve = Curve { first: worker.retry_first, limit: worker.retry_limit, horizon: worker.retry_horizon };
+        let curve = Curve {
+            first: worker.retry_first,
+            limit: worker.retry_limit,
+            horizon: worker.retry_horizon,
+            min_attempts: worker.retry_min_attempts,
+        };
         let now = context.now();
         let since = subject.failing_since.unwrap_or(now);
-        let (key, cause) = (subject.key.clone(), cause.to_owned());
+        let (key, failure) = (subject.key.clone(), ReadFailure { cause: cause.to_owned(), digest });
+        self.settlement.failed.push(context.given_up(&key, cause));
         match curve.again(subject.attempts + 1, since, now, jitter(&subject.key, subject.attempts)) {
-            Some(due_at) => self.settlement.postponed.push(Postponed { key, due_at, why: Why::Failed(cause) }),
+            Some(due_at) => self.settlement.postponed.push(Postponed { key, due_at, why: Why::Failed(failure) }),
             None => {
-                self.settlement.failed.push(context.given_up(&key, &cause));
-                let why = Why::Buried { wanted: subject.wanted, cause };
+                let why = Why::Buried { wanted: subject.wanted, failure };
                 self.settlement.postponed.push(Postponed { key, due_at: now + worker.retry_first, why });
             }
         }

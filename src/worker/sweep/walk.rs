@@ -64,14 +64,14 @@ impl Read {
     /// What of the page could not be read.
     pub(super) fn unreadable(&self, list: &List) -> Vec<Seen> {
         let broken = self.page.broken.iter().map(|broken| Seen {
-            digest: broken.digest,
+            digest: broken.digest.unwrap_or_else(|| digest_of_place(list, self.offset)),
             named: broken.key.is_some(),
             served: true,
             cause: broken.cause.clone(),
             place: self.offset.saturating_add(i32::try_from(broken.place).unwrap_or(i32::MAX)),
         });
         let unserved = self.unserved.iter().map(|cause| Seen {
-            digest: Sha256::digest(format!("{list:?} {}", self.offset)).into(),
+            digest: digest_of_place(list, self.offset),
             named: false,
             served: false,
             cause: cause.clone(),
@@ -79,6 +79,11 @@ impl Read {
         });
         broken.chain(unserved).collect()
     }
+}
+
+/// What stands for an item of which nothing else is known.
+fn digest_of_place(list: &List, place: i32) -> [u8; 32] {
+    Sha256::digest(format!("{list:?} {place}")).into()
 }
 
 /// How a walk spends its time.

@@ -85,7 +85,7 @@ impl PageShape {
     /// Reads the shape of an answer.
     pub(super) fn new(page: &Page, offset: i32, asked: usize, overlaps: bool) -> PageShape {
         let keys = page.records.iter().map(|record| hash(record.subject.key()));
-        let digests = page.broken.iter().map(|broken| hash(broken.digest));
+        let digests = page.broken.iter().map(|broken| broken.digest.map_or_else(|| hash(offset), hash));
         let broken = page.broken.len();
         PageShape { items: keys.chain(digests).collect(), broken, offset, asked, whole: page.cut.is_none(), overlaps }
     }

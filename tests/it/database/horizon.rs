@@ -75,6 +75,7 @@ async fn explained(database: &Database, due: Due) -> (String, u64) {
     .bind(due.from)
     .bind(due.until)
     .bind(due.most as i64)
+    .bind(due.failed_first)
     .fetch_one(database.pool())
     .await
     .unwrap();
@@ -93,7 +94,7 @@ async fn a_claim_reads_what_is_due_and_not_what_was_settled_since_a_long_transac
     let look = "set transaction isolation level repeatable read; select count(*) from subject";
     sqlx::raw_sql(look).execute(&mut *long).await.unwrap();
 
-    let due = |now| Due { from: now - TimeDelta::seconds(60), until: now, most: EACH };
+    let due = |now| Due { from: now - TimeDelta::seconds(60), until: now, most: EACH, failed_first: false };
     let everything = |now| Due { from: DateTime::UNIX_EPOCH, ..due(now) };
     let mut now = start_time();
     for minute in 0..MINUTES {

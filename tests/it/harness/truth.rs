@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cegid_indexer::{domain::Kind, index::documents};
+use cegid_simulator::ReportRow;
 
 use super::{World, tenant};
 
@@ -42,16 +43,28 @@ impl World {
         assert!(differences.is_empty(), "the index differs from the truth:\n{}", differences.join("\n"));
     }
 
-    /// The last report that Cegid holds of everything indexed says success, about the record as it is now.
+    /// The last report that Cegid holds of every subject is its outcome: success for what is settled as indexed, about the
+    /// record as it is now, and error for what was given up. Where Cegid refuses the report, it cannot hold it.
     pub async fn assert_reported(&self) {
+        let subjects: Vec<(String, String, String, bool)> = sqlx::query_as(
+            "select s.kind, s.key, coalesce(r.report_id, s.key), s.dead_at is not null
+             from subject s left join report_item r on r.tenant = s.tenant and r.kind = s.kind and r.key = s.key
+             where s.tenant = $1 and not s.waiting and r.dead_at is null
+               and (s.state in ('live', 'hidden') or s.dead_at is not null)",
+        )
+        .bind(tenant().as_str())
+        .fetch_all(self.database.pool())
+        .await
+        .unwrap();
         let last = self.simulator.last_reports();
-        for (kind, report_type) in [(Kind::Vacancy, "vacancies"), (Kind::Candidate, "candidates")] {
-            for key in self.indexed(kind).await.into_keys() {
-                let report = last.get(&(report_type.into(), key.clone()));
-                let truth = self.simulator.truth_of(kind.as_str(), &key).expect("a record of the simulator's");
-                assert!(report.is_some_and(|report| report.status == "success"), "{kind} {key}: {report:?}");
-                assert!(report.is_some_and(|report| report.is_of(&truth)), "as it was before: {key}: {report:?}");
-            }
+        for (kind, key, id, dead) in subjects {
+            let report_type = if kind == "vacancy" { "vacancies" } else { "candidates" };
+            let report = last.get(&(report_type.into(), id));
+            let wanted = if dead { "error" } else { "success" };
+            assert!(report.is_some_and(|report| report.status == wanted), "{kind} {key} is {wanted}: {report:?}");
+            let truth = self.simulator.truth_of(&kind, &key);
+            let current = |report: &ReportRow| truth.as_ref().is_some_and(|truth| report.is_of(truth));
+            assert!(dead || report.is_some_and(current), "as it was before: {key}: {report:?}");
         }
     }
 }

@@ -6,7 +6,9 @@ use super::steps::{Answer, Step};
 
 /// An absence, and a return, is confirmed by a second read after so long.
 pub const CONFIRM: TimeDelta = TimeDelta::minutes(10);
-/// A subject that kept failing for so long is buried.
+/// A subject that kept failing in so many reads …
+pub const MIN_ATTEMPTS: i32 = 2;
+/// … and for so long is buried.
 pub const HORIZON: TimeDelta = TimeDelta::minutes(10);
 /// Delay after the first failed read; of the last one too, once it is buried.
 const FIRST: TimeDelta = TimeDelta::seconds(2);
@@ -258,7 +260,8 @@ impl Expected {
         if !same {
             self.seen.document = Some((read.version, read.number));
         }
-        if !same || announced {
+        // What decides beside these is the outcome that was noted last.
+        if !same || announced || self.seen.report.is_none_or(|(_, success)| !success) {
             self.note(read, true);
         }
     }
@@ -273,9 +276,9 @@ impl Expected {
     }
 
     fn note(&mut self, read: &Read, success: bool) {
-        if self.seen.report.is_none_or(|(noted, _)| noted < read.number) {
-            self.seen.report = Some((read.number, success));
-        }
+        // A read can settle what a newer one has failed to read: its outcome is the newer one.
+        let number = self.seen.report.map_or(read.number, |(noted, _)| read.number.max(noted + 1));
+        self.seen.report = Some((number, success));
     }
 
     /// Not settled: to be read again then, by whoever asked for it before and for this.
@@ -288,7 +291,7 @@ impl Expected {
     fn fail(&mut self, read: &Read, claimed: &Row, now: Time, due: Option<Time>) {
         let Some(row) = self.seen.row.as_mut().filter(|row| row.settled < read.number && row.waits()) else { return };
         let since = claimed.failing_since.unwrap_or(now);
-        let given_up = now - since >= HORIZON;
+        let given_up = now - since >= HORIZON && claimed.attempts + 1 >= MIN_ATTEMPTS;
         row.attempts += 1;
         row.failing_since.get_or_insert(now);
         row.dead = given_up && row.wanted <= claimed.wanted;
@@ -299,7 +302,7 @@ impl Expected {
             assert!(now + delay * 3 / 4 <= due && due <= now + delay, "again after {}, not {delay}", due - now);
             row.due_at = due;
         }
-        if row.dead {
+        if row.dead && self.seen.report.is_none_or(|(_, success)| success) {
             self.note(read, false);
         }
     }

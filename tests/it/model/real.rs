@@ -35,7 +35,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use super::{
-    expected::{CONFIRM, HORIZON, Held, Row, Seen},
+    expected::{CONFIRM, HORIZON, Held, MIN_ATTEMPTS, Row, Seen},
     steps::Answer,
 };
 use crate::harness::{CLIENT_ID, SECRET, database::Named, raw, start_time};
@@ -62,6 +62,7 @@ impl Service {
             ("PUBLIC_URL", "http://localhost".into()),
             ("WORKER__CONFIRM_AFTER", format!("{}s", CONFIRM.num_seconds())),
             ("WORKER__RETRY_HORIZON", format!("{}s", HORIZON.num_seconds())),
+            ("WORKER__RETRY_MIN_ATTEMPTS", MIN_ATTEMPTS.to_string()),
             ("TENANTS__ACME__BASE_URL", "http://localhost".into()),
             ("TENANTS__ACME__CLIENT_ID", CLIENT_ID.into()),
             ("TENANTS__ACME__CLIENT_SECRET", SECRET.into()),
@@ -126,7 +127,7 @@ fn page(answer: Answer, version: i64, control: bool) -> Page {
         Answer::Shown => page.records.push(record(KEY, version, false)),
         Answer::Anonymised => page.records.push(record(KEY, version, true)),
         Answer::Broken => {
-            page.broken.push(Broken { cause: "a frame of the test".into(), digest: [0; 32], key: None, place: 0 })
+            page.broken.push(Broken { cause: "a frame of the test".into(), digest: None, key: None, place: 0 })
         }
         Answer::Missing | Answer::Blind => {}
     }
