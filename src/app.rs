@@ -240,6 +240,7 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
         // Leases are judged by the clock, so it is set before the first is taken.
         let prepared = async {
             shared.database.prepare().await?;
+            shared.database.repair_numbers().await.map_err(DatabaseError::Connect)?;
             shared.database.time().await.map_err(DatabaseError::Connect)
         };
         match prepared.await {

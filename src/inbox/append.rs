@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::intake::VerifiedCallback;
+use crate::{database::Numbers, intake::VerifiedCallback};
 
 /// Reason of a delivery whose data the database refused.
 const UNSTORABLE: &str = "unstorable";
@@ -13,11 +13,14 @@ const UNSTORABLE: &str = "unstorable";
 ///
 /// Keys are raised in order, as everywhere, so that two writers cannot deadlock. Raising brings a dead subject back, and
 /// does not shorten a back-off that is running.
+///
+/// False, and nothing is appended, on a database whose numbers have gone back: they are to be repaired first.
 pub(super) async fn append(
     connection: impl PgExecutor<'_>,
+    numbers: &Numbers,
     callbacks: &[&VerifiedCallback],
     bare: bool,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<bool> {
     let rows = callbacks.iter().map(|callback| callback.events().len()).sum();
     let mut tenants: Vec<&str> = Vec::with_capacity(rows);
     let mut requests: Vec<Uuid> = Vec::with_capacity(rows);
@@ -42,14 +45,15 @@ pub(super) async fn append(
             bodies.push(event.body());
         }
     }
-    sqlx::query!(
+    let appended = sqlx::query_scalar!(
         r#"
         with appended as (
           insert into delivery (tenant, request_id, received_at, event, kind, key, event_date, ignored, body)
           select * from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
                                $7::timestamptz[], $8::text[], $9::bytea[])
+          where numbers_hold($10, $11)
           returning id, tenant, kind, key, received_at
-        )
+        ), raised as (
         insert into subject (tenant, kind, key, wanted, announced, due_at, waiting_since)
         select tenant, kind, key, max(id), max(id), max(received_at), min(received_at)
         from appended where key is not null
@@ -65,6 +69,8 @@ pub(super) async fn append(
           attempts = case when subject.dead_at is null then subject.attempts else 0 end,
           failing_since = case when subject.dead_at is null then subject.failing_since end,
           dead_at = null
+        )
+        select max(id) from appended
         "#,
         &tenants as _,
         &requests as _,
@@ -75,8 +81,13 @@ pub(super) async fn append(
         &dates as _,
         &ignored as _,
         &bodies as _,
+        numbers.server(),
+        numbers.highest(),
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    if let Some(id) = appended {
+        numbers.saw(id);
+    }
+    Ok(appended.is_some() || rows == 0)
 }

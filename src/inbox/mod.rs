@@ -193,14 +193,23 @@ impl Writer {
         for _ in 0..CONTENTION_RETRIES {
             // Twice the time that the server has: one that is gone without a word must not hold the writer for ever.
             let patience = self.commit_timeout * 2;
+            let database = self.database.clone();
             let Some(connection) = self.connection().await else {
                 self.storing.failed();
                 return Err(Failure::Away);
             };
-            let error = match timeout(patience, append::append(connection, callbacks, bare)).await {
-                Ok(Ok(())) => {
+            let error = match timeout(patience, append::append(connection, database.numbers(), callbacks, bare)).await {
+                Ok(Ok(true)) => {
                     self.storing.succeeded();
                     return Ok(());
+                }
+                Ok(Ok(false)) => {
+                    // Whichever server that was, the next connection leads to the one that is repaired.
+                    self.connection = None;
+                    match database.verify_numbers().await {
+                        Ok(()) => continue,
+                        Err(error) => error,
+                    }
                 }
                 Ok(Err(error)) => error,
                 Err(_) => sqlx::Error::PoolTimedOut,

@@ -175,7 +175,7 @@ pub async fn next_due(
 /// # Errors
 /// When the database cannot be used.
 pub async fn draw(database: &Database) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(r#"select nextval('request_number') as "number!""#).fetch_one(database.pool()).await
+    database.draw_number().await
 }
 
 /// What the index holds of these keys; keys that it does not know are left out.

@@ -28,6 +28,7 @@ use crate::{
     metrics::Outcome,
     subjects::{self, Postponed, State, Why},
     sweeps::{self, Progress, Sweep, Use},
+    tenancy::fence,
 };
 
 /// After so many pages the tables have grown out of what the planner knows of them.
@@ -226,6 +227,9 @@ impl Sweeper {
         let (database, tenant) = (context.database(), &context.tenant);
         let keys: Vec<String> = read.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
         if keys.is_empty() {
+            // A failover ends the lease, and may have lost the pages before this one: their end is not noted then.
+            let fenced = fence(database, &context.lease).await?.ok_or(NotWritten::LeaseLost)?;
+            fenced.rollback().await?;
             return Ok(Written::default());
         }
         let known = subjects::states(database, tenant, kind, &keys).await?;
