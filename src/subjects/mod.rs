@@ -8,6 +8,7 @@
 //! by one replica, under a lease, and one loop per kind. Every write is conditional on the read's number, so that a slow
 //! read changes nothing after a newer one, and happens inside a fenced transaction.
 
+mod forget;
 mod guard;
 mod raise;
 mod settle;
@@ -15,6 +16,7 @@ mod settle;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+pub use forget::forget_unread;
 pub use guard::{Held, held, hold_back, release};
 pub use raise::{Next, Since, in_round, next_confirm, unlisted, want, want_again, want_next, want_once, want_unseen};
 pub use settle::{Postponed, Settled, Why, postpone, settle};
