@@ -13,7 +13,7 @@ use crate::{
     harness::{Plan, World, process, tenant},
 };
 
-async fn number(world: &World, query: &'static str) -> i64 {
+pub(super) async fn number(world: &World, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(world.database.pool()).await.unwrap()
 }
 
