@@ -106,7 +106,7 @@ async fn a_burst_of_new_keys_beyond_the_budget_ends_equal_to_the_truth() {
 }
 
 #[tokio::test]
-#[ignore = "takes minutes"]
+#[ignore = "takes ten minutes or more without optimisation"]
 async fn fifty_thousand_new_keys_in_a_burst_end_equal_to_the_truth() {
     burst("2000", 50_000).await;
 }
