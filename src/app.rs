@@ -106,14 +106,7 @@ impl App {
         let metrics = Arc::new(Metrics::default());
         let arrivals = Arc::new(Arrivals::new(clock.clone()));
         let refusals = Arc::new(Refusals::new(clock.clone()));
-        let receive = &settings.receive;
-        let (inbox, writer) = Inbox::new(
-            database.clone(),
-            arrivals.clone(),
-            metrics.clone(),
-            receive.waiting_callbacks,
-            receive.commit_timeout,
-        );
+        let (inbox, writer) = Inbox::new(database.clone(), arrivals.clone(), metrics.clone(), &settings.receive);
         let intake = Intake::new(&settings, clock.clone(), inbox, refusals.clone(), metrics.clone());
         let (live, states) = (watch::Sender::new(settings.clone()), watch::Sender::default());
         let (replica, state) = (Uuid::now_v7(), states.subscribe());
@@ -240,6 +233,7 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
         // Leases are judged by the clock, so it is set before the first is taken.
         let prepared = async {
             shared.database.prepare().await?;
+            shared.database.repair_numbers().await.map_err(DatabaseError::Connect)?;
             shared.database.time().await.map_err(DatabaseError::Connect)
         };
         match prepared.await {

@@ -1,5 +1,6 @@
 //! Connections: the pool of the worker and the operators, and connections that are held.
 
+mod numbers;
 mod schema;
 mod statements;
 
@@ -13,6 +14,7 @@ use sqlx::{
 };
 
 use crate::settings;
+pub use numbers::{Numbers, Repair};
 use statements::Opening;
 pub use statements::{Held, Statements};
 
@@ -83,6 +85,7 @@ pub struct Database {
     pooled: bool,
     connect_timeout: Duration,
     part: usize,
+    numbers: Arc<Numbers>,
 }
 
 /// How long things may take on the server.
@@ -139,7 +142,8 @@ impl Database {
         };
         let (part, connect_timeout) = ((settings.connections as usize / 2).max(1), settings.connect_timeout);
         let (pool, vital) = (pool(settings.connections), pool(2));
-        Ok(Database { pool, vital, options, limits, pooled, connect_timeout, part })
+        let numbers = Arc::default();
+        Ok(Database { pool, vital, options, limits, pooled, connect_timeout, part, numbers })
     }
 
     /// For single statements.

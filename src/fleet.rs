@@ -113,6 +113,9 @@ impl Fleet {
             }
         }
         self.shared.settings = self.settings.borrow_and_update().clone();
+        if let Err(error) = self.shared.database.verify_numbers().await {
+            warn!(error = %error, "verifying the database's sequence of numbers failed");
+        }
         self.renew().await;
         if let Err(error) = self.share().await {
             warn!(error = %error, "sharing the tenants among the replicas failed");

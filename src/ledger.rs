@@ -50,6 +50,9 @@ pub struct Ledger {
     /// that are settled as held and noted as failed, those that are not noted as failed and are buried or failed alike
     /// several times.
     pub reports_missing: i64,
+    /// Deliveries, subjects and report items with a number that the sequence has yet to reach: what arrives meanwhile
+    /// would count as settled.
+    pub numbers_ahead: i64,
     /// Differences that a sweep found and no delivery announced.
     pub gaps: i64,
     /// Frames of lists that could not be read.
@@ -105,6 +108,7 @@ impl Ledger {
             (self.documents_missing, "subjects are held without a document"),
             (self.documents_extra, "documents are of no subject that is held"),
             (self.reports_missing, "outcomes were never noted for reporting"),
+            (self.numbers_ahead, "rows have numbers above the sequence: run `cegid-indexer database repair-numbers`"),
         ];
         counts.iter().filter(|(count, _)| *count != 0).map(|(count, what)| format!("{count} {what}")).collect()
     }
@@ -131,6 +135,7 @@ impl Ledger {
             "reports_waiting" => &mut self.reports_waiting,
             "reports_dead" => &mut self.reports_dead,
             "reports_missing" => &mut self.reports_missing,
+            "numbers_ahead" => &mut self.numbers_ahead,
             "gaps" => &mut self.gaps,
             "unreadable" => {
                 by = Some(&mut self.unreadable_by_cause);
@@ -267,6 +272,13 @@ pub async fn read_all(
              ('held', held), ('documents', documents), ('documents_missing', documents_missing),
              ('documents_extra', documents_extra), ('reported', reported), ('reports_waiting', reports_waiting),
              ('reports_dead', reports_dead), ('reports_missing', reports_missing)) as of (figure, count)
+           union all
+           select tenant, 'numbers_ahead', null, count(*) from (
+             select tenant, greatest(wanted, settled, announced) as number from subject
+             union all select tenant, id from delivery
+             union all select tenant, greatest(noted, reported) from report_item
+           ) as of (tenant, number)
+             where number > (select last_value from request_number) and ($1::text is null or tenant = $1) group by 1
            union all
            select tenant, 'gaps', null, sum(count)::bigint from gap_count
              where ($1::text is null or tenant = $1) and hour >= $2 group by 1

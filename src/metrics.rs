@@ -114,6 +114,7 @@ pub struct Metrics {
     registry: Registry,
     pub deliveries: Family<Received, Counter>,
     pub refusals: Family<Refused, Counter>,
+    pub signature_lifetime: Family<OfTenant, Gauge<i64, AtomicI64>>,
     pub accept: Histogram,
     pub commits: Histogram,
     pub waiting: Family<OfKind, Gauge>,
@@ -153,6 +154,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("cegid_indexer"),
             deliveries: Family::default(),
             refusals: Family::default(),
+            signature_lifetime: Family::default(),
             accept: latency(),
             commits: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             waiting: Family::default(),
@@ -184,6 +186,12 @@ impl Default for Metrics {
         registry.register("deliveries", "Signed events received", metrics.deliveries.clone());
         registry.register("refusals", "Requests turned away", metrics.refusals.clone());
         let seconds = || Unit::Seconds;
+        registry.register_with_unit(
+            "signature_lifetime",
+            "Longest time that a verified signature was still valid when it came: so long it can be sent again",
+            seconds(),
+            metrics.signature_lifetime.clone(),
+        );
         registry.register_with_unit(
             "accept",
             "Time from the end of a callback's headers to its answer",

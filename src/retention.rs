@@ -4,6 +4,7 @@
 //! |---|---|
 //! | deliveries that are settled, ignored or dead, or whose subject is gone | `retention.deliveries` |
 //! | refused requests and their counts | `retention.refusal_age` |
+//! | subjects that Cegid has never shown, read twice in vain | a day longer than the last delivery that names them |
 //! | finished sweeps but the last of each, and counts of gaps | 90 days |
 //!
 //! Tombstones stay: without them a replayed callback could not be told from news. Each replica forgets; doing it twice
@@ -13,7 +14,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::{clock::Clock, database::Database, gaps, inbox, lifecycle::Stop, refusals, settings::Retention, sweeps};
+use crate::{
+    clock::Clock, database::Database, gaps, inbox, lifecycle::Stop, refusals, settings::Retention, subjects, sweeps,
+};
 
 /// How often it is looked what is old.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -41,6 +44,7 @@ pub async fn run(database: Database, retention: Retention, clock: Clock, stop: S
 /// When the database cannot be used.
 pub async fn forget(database: &Database, retention: &Retention, clock: &Clock) -> sqlx::Result<u64> {
     let now = clock.now();
+    subjects::forget_unread(database, now - retention.deliveries).await?;
     let deliveries = inbox::forget(database, now - retention.deliveries).await?;
     refusals::forget(database, now - retention.refusal_age).await?;
     sweeps::forget(database, now - COUNTS).await?;

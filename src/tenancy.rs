@@ -25,6 +25,9 @@ use uuid::Uuid;
 
 use crate::{clock::Clock, database::Database, domain::TenantId};
 
+/// Once as usual, and once after the numbers were repaired.
+const FENCE_ATTEMPTS: u32 = 2;
+
 /// The right to work a tenant, until its deadline.
 #[derive(Debug, Clone)]
 pub struct Lease {
@@ -213,20 +216,37 @@ impl DerefMut for Fenced {
 /// Begins a settling transaction under the lease: nobody can take it over until the transaction ends. One tenant has a
 /// part of the connections at most, and waits here for its turn when it has them all.
 ///
+/// On a database whose numbers have gone back nothing is settled before they are repaired, which ends the lease.
+///
 /// # Errors
 /// When the database cannot be used; `Ok(None)` when the lease was taken over.
 pub async fn fence(database: &Database, lease: &Lease) -> sqlx::Result<Option<Fenced>> {
     // The semaphore is never closed.
     let turn = lease.settling.clone().acquire_owned().await.ok();
-    let mut transaction = database.begin().await?;
-    let held = sqlx::query_scalar!(
-        r#"select 1 as "held!" from tenant_lease where tenant = $1 and token = $2 for key share"#,
-        lease.tenant.as_str(),
-        lease.token
-    )
-    .fetch_optional(&mut *transaction)
-    .await?;
-    Ok(held.map(|_| Fenced { transaction, _turn: turn }))
+    for _ in 0..FENCE_ATTEMPTS {
+        let mut transaction = database.begin().await?;
+        let numbers = database.numbers();
+        let held = sqlx::query_scalar!(
+            r#"select numbers_hold($3, $4) as "numbers_hold!" from tenant_lease
+               where tenant = $1 and token = $2 for key share"#,
+            lease.tenant.as_str(),
+            lease.token,
+            numbers.server(),
+            numbers.highest()
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        match held {
+            Some(true) => return Ok(Some(Fenced { transaction, _turn: turn })),
+            Some(false) => {
+                transaction.rollback().await?;
+                database.verify_numbers().await?;
+            }
+            None => return Ok(None),
+        }
+    }
+    // A repair ends the lease: not even that could be read here.
+    Ok(None)
 }
 
 /// Which replica works each tenant now.

@@ -67,8 +67,7 @@ fn verifying(settings: &Settings) -> anyhow::Result<Router> {
         Database::new(&settings.database, settings.worker.lease)?,
         Arc::new(Arrivals::new(clock.clone())),
         metrics.clone(),
-        settings.receive.waiting_callbacks,
-        settings.receive.commit_timeout,
+        &settings.receive,
     );
     let refusals = Arc::new(Refusals::new(clock.clone()));
     Ok(Intake::new(settings, clock, inbox, refusals, metrics).verify_only_router())

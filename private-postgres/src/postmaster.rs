@@ -150,7 +150,7 @@ fn open_for_server(path: &Path) -> Result<File, Error> {
 fn says_ready(pid_file: &str, pid: u32) -> bool {
     let mut lines = pid_file.lines();
     lines.next().and_then(|line| line.trim().parse().ok()) == Some(pid)
-        && lines.nth(STATUS_LINE - 2).map(str::trim) == Some("ready")
+        && lines.nth(STATUS_LINE - 2).is_some_and(|status| matches!(status.trim(), "ready" | "standby"))
 }
 
 #[cfg(test)]
@@ -162,6 +162,7 @@ mod tests {
         let file = "42\n/data\n1700000000\n5432\n/socket\n\n  5432001  3\nready   \n";
         assert!(says_ready(file, 42));
         assert!(!says_ready(file, 43));
+        assert!(says_ready(&file.replace("ready  ", "standby"), 42));
         assert!(!says_ready(&file.replace("ready", "starting"), 42));
         assert!(!says_ready("42\n/data\n", 42));
     }

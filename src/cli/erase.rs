@@ -42,6 +42,7 @@ pub fn erase(file: Option<&Path>, asked: Erase) -> ExitCode {
             Err(code) => return Ok(code),
         };
         let now = database.time().await?;
+        database.verify_numbers().await?;
         if asked.lift {
             if !erasure::lift(&database, &tenant, &subject, now).await? {
                 return Ok(fail(1, &"no erasure of this key holds"));

@@ -25,7 +25,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   nothing is lost; what waits is said
   1   something is lost: a delivery without a subject, a subject that is held without a document or a document without
-      one, an outcome that was not noted for reporting
+      one, an outcome that was not noted for reporting, a number that the sequence has yet to reach
   2   the command line cannot be read
   64  neither the settings nor the database hold such a tenant
   69  the database is away, or its schema is another version's

@@ -1,5 +1,6 @@
 //! The command line: one file per command family.
 
+mod database;
 #[cfg(feature = "demo")]
 mod demo;
 mod erase;
@@ -66,6 +67,9 @@ enum Command {
     Erase(erase::Erase),
     /// Show tenants, pause and resume their work, or disconnect them
     Tenant(tenants::Tenant),
+    /// Look after the database: its numbers after a failover or a restore
+    #[command(subcommand)]
+    Database(database::Maintenance),
     /// Show the hooks at Cegid, register or unregister them by hand
     #[command(subcommand)]
     Hooks(hooks::Hooks),
@@ -86,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Sweeps(asked) => sweeps::sweeps(file, asked),
         Command::Erase(asked) => erase::erase(file, asked),
         Command::Tenant(asked) => tenants::tenant(file, asked),
+        Command::Database(command) => database::maintain(file, command),
         Command::Hooks(command) => hooks::hooks(file, command),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo),

@@ -9,6 +9,7 @@
 //! split until the one that cannot be stored stands alone, and is stored as ignored.
 
 mod append;
+mod budget;
 mod forget;
 mod heard;
 mod storing;
@@ -21,6 +22,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use budget::Budget;
 pub use forget::forget;
 pub use heard::heard_since;
 pub use storing::Storing;
@@ -32,6 +34,7 @@ use crate::{
     kill,
     lifecycle::Stop,
     metrics::Metrics,
+    settings::Receive,
 };
 
 /// Rows in one statement; a larger request still goes in whole.
@@ -73,12 +76,13 @@ impl Inbox {
         database: Database,
         arrivals: Arc<Arrivals>,
         metrics: Arc<Metrics>,
-        capacity: usize,
-        commit_timeout: Duration,
+        receive: &Receive,
     ) -> (Inbox, Writer) {
-        let (waiting, callbacks) = mpsc::channel(capacity);
+        let (waiting, callbacks) = mpsc::channel(receive.waiting_callbacks);
+        let (commit_timeout, budget) = (receive.commit_timeout, Budget::new(receive.new_keys_per_minute));
         let storing = Storing::default();
-        let writer = Writer { callbacks, database, arrivals, metrics, commit_timeout, connection: None, storing };
+        let writer =
+            Writer { callbacks, database, arrivals, metrics, commit_timeout, connection: None, storing, budget };
         (Inbox { waiting, commit_timeout }, writer)
     }
 
@@ -109,6 +113,7 @@ pub struct Writer {
     commit_timeout: Duration,
     connection: Option<Held>,
     storing: Storing,
+    budget: Budget,
 }
 
 impl Writer {
@@ -193,14 +198,25 @@ impl Writer {
         for _ in 0..CONTENTION_RETRIES {
             // Twice the time that the server has: one that is gone without a word must not hold the writer for ever.
             let patience = self.commit_timeout * 2;
+            let (database, turns) = (self.database.clone(), self.budget.turns(callbacks));
             let Some(connection) = self.connection().await else {
                 self.storing.failed();
                 return Err(Failure::Away);
             };
-            let error = match timeout(patience, append::append(connection, callbacks, bare)).await {
-                Ok(Ok(())) => {
+            let appending = append::append(connection, database.numbers(), &turns, callbacks, bare);
+            let error = match timeout(patience, appending).await {
+                Ok(Ok(Some(unread))) => {
+                    self.budget.spend(callbacks, &unread);
                     self.storing.succeeded();
                     return Ok(());
+                }
+                Ok(Ok(None)) => {
+                    // Whichever server that was, the next connection leads to the one that is repaired.
+                    self.connection = None;
+                    match database.verify_numbers().await {
+                        Ok(()) => continue,
+                        Err(error) => error,
+                    }
                 }
                 Ok(Err(error)) => error,
                 Err(_) => sqlx::Error::PoolTimedOut,

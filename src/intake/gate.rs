@@ -4,7 +4,7 @@
 //! the public path; the body is parsed only when it verified. A client id that nobody has takes the same path with a
 //! secret that nobody has.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use axum::{
     body::Body,
@@ -20,7 +20,7 @@ use super::{
     Intake, VerifiedCallback,
     signature::{self, Refusal, SignedQuery},
 };
-use crate::{domain::TenantId, refusals::Refused};
+use crate::{domain::TenantId, metrics::OfTenant, refusals::Refused};
 
 /// Bytes beyond the limit that are read and dropped before the answer.
 const DROPPED: usize = 1024 * 1024;
@@ -144,6 +144,9 @@ impl Intake {
         let (now, skew) = (self.clock.now(), self.limits.skew);
         match known {
             Ok(known) => match signature::verify(&request, &query, &known.secrets, now, skew) {
+                Ok(_) if self.is_long_lived(&known.id, signature::lifetime(headers, now)) => {
+                    Err((Refusal::LongLived, Some(known.id.clone())))
+                }
                 Ok(_) => Ok(known.id.clone()),
                 Err(refusal) => Err((refusal, Some(known.id.clone()))),
             },
@@ -152,6 +155,14 @@ impl Intake {
                 Err((refusal, client.map(|known| known.id.clone())))
             }
         }
+    }
+
+    /// Whether a genuine request stays valid for too many seconds. The longest of each tenant is shown.
+    fn is_long_lived(&self, tenant: &TenantId, lifetime: i64) -> bool {
+        let longest = self.metrics.signature_lifetime.get_or_create(&OfTenant { tenant: tenant.to_string() });
+        longest.inner().fetch_max(lifetime, Ordering::Relaxed);
+        let limit = self.limits.lifetime.as_secs();
+        limit > 0 && lifetime.unsigned_abs() > limit
     }
 
     /// The path under which the request was registered, and the name of a tenant that stands in it, known or not.

@@ -112,6 +112,8 @@ struct Limits {
     body: usize,
     body_timeout: Duration,
     skew: Duration,
+    /// Of a signature; no limit when zero.
+    lifetime: Duration,
     unsigned_pings: UnsignedPings,
 }
 
@@ -131,6 +133,7 @@ impl Intake {
             body: settings.receive.body_limit,
             body_timeout: settings.receive.body_timeout,
             skew: settings.receive.clock_skew,
+            lifetime: settings.receive.signature_lifetime_limit,
             unsigned_pings: settings.receive.unsigned_pings,
         };
         Intake { directory: Arc::new(directory), prefix: prefix.into(), limits, clock, inbox, refusals, metrics }

@@ -157,6 +157,11 @@ pub fn verify(
         .ok_or(Refusal::Mismatch)
 }
 
+/// How long the request stays valid after `now`, in seconds; until then whoever has seen it can send it again.
+pub fn lifetime(headers: &HeaderMap, now: DateTime<Utc>) -> i64 {
+    expiry(headers).map_or(0, |expires| expires.saturating_sub(now.timestamp()).max(0))
+}
+
 /// Refuses a request whose `client_id` no tenant has, after the work that a tenant's would cost.
 pub fn refuse_unknown(request: &Request<'_>, query: &SignedQuery<'_>, now: DateTime<Utc>, skew: Duration) -> Refusal {
     // The verdict means nothing, and its work must not be optimised away.

@@ -33,7 +33,7 @@ pub fn router(
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(health::ready_verbose))
         .with_state(health);
-    health.nest("/api/v1", search::router(database, clock, settings)).route(
+    health.nest("/api/v1", search::router(database, clock, settings, metrics.clone())).route(
         "/metrics",
         get(move || {
             let page = metrics.page();

@@ -25,6 +25,7 @@ use crate::{
     database::Database,
     domain::{Kind, TenantId},
     index::{attachments, referentials, search},
+    metrics::Metrics,
     settings::Settings,
 };
 use answer::{Content, Item, Labels, List, Lists, Results};
@@ -35,6 +36,7 @@ pub(super) struct Api {
     pub(super) database: Database,
     pub(super) clock: Clock,
     pub(super) settings: watch::Receiver<Arc<Settings>>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Api {
@@ -58,8 +60,13 @@ impl Api {
 }
 
 /// The API under `/api/v1`; whatever it answers is kept by nobody on the way.
-pub(super) fn router(database: Database, clock: Clock, settings: watch::Receiver<Arc<Settings>>) -> Router {
-    let api = Arc::new(Api { database, clock, settings });
+pub(super) fn router(
+    database: Database,
+    clock: Clock,
+    settings: watch::Receiver<Arc<Settings>>,
+    metrics: Arc<Metrics>,
+) -> Router {
+    let api = Arc::new(Api { database, clock, settings, metrics });
     Router::new()
         .route("/tenants", get(tenants::list))
         .route("/tenants/{tenant}/vacancies", get(|state, path, query| find(Kind::Vacancy, state, path, query)))

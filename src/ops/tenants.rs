@@ -14,7 +14,7 @@ use super::{
     problem::Problem,
     search::{Api, failed},
 };
-use crate::{tenancy, tenants};
+use crate::{metrics::OfTenant, tenancy, tenants};
 
 #[derive(Serialize)]
 struct Tenants<'a> {
@@ -26,6 +26,8 @@ struct Tenant<'a> {
     id: &'a str,
     /// The replica; none while none has taken it, or none is to.
     worked_by: Option<Uuid>,
+    /// The longest that a verified signature was still valid when it came to this replica, since its start.
+    signature_lifetime_seconds: i64,
     #[serde(flatten)]
     state: tenants::State,
 }
@@ -35,9 +37,11 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Response, Proble
     let holders = tenancy::holders(&api.database, api.clock.now()).await.map_err(|error| failed(&error))?;
     let states = tenants::states(&api.database).await.map_err(|error| failed(&error))?;
     let settings = api.settings.borrow().clone();
+    let lifetime = |tenant| api.metrics.signature_lifetime.get(&OfTenant { tenant }).map_or(0, |longest| longest.get());
     let items = settings.tenants.keys().map(|tenant| Tenant {
         id: tenant.as_str(),
         worked_by: holders.get(tenant.as_str()).copied(),
+        signature_lifetime_seconds: lifetime(tenant.to_string()),
         state: states.of(tenant).cloned().unwrap_or_default(),
     });
     Ok(Json(Tenants { items: items.collect() }).into_response())

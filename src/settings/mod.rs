@@ -62,9 +62,12 @@ pub struct Receive {
     pub commit_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub clock_skew: Duration,
+    #[serde(with = "humantime_serde")]
+    pub signature_lifetime_limit: Duration,
     pub unsigned_pings: UnsignedPings,
     pub connections: usize,
     pub waiting_callbacks: usize,
+    pub new_keys_per_minute: u32,
 }
 
 /// What to do with a ping that carries no signature.

@@ -8,6 +8,7 @@
 //! by one replica, under a lease, and one loop per kind. Every write is conditional on the read's number, so that a slow
 //! read changes nothing after a newer one, and happens inside a fenced transaction.
 
+mod forget;
 mod guard;
 mod raise;
 mod settle;
@@ -15,6 +16,7 @@ mod settle;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+pub use forget::forget_unread;
 pub use guard::{Held, Released, held, hold, hold_back, release};
 pub use raise::{
     Next, Unseen, count_listed, defer, in_round, next_confirm, request_unseen, unlisted, want, want_again, want_next,
@@ -181,7 +183,7 @@ pub async fn next_due(
 /// # Errors
 /// When the database cannot be used.
 pub async fn draw(database: &Database) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(r#"select nextval('request_number') as "number!""#).fetch_one(database.pool()).await
+    database.draw_number().await
 }
 
 /// What the index holds of these keys; keys that it does not know are left out.

@@ -88,6 +88,8 @@ async fn whatever_is_lost_is_named_and_ends_with_1() {
     }
     world.settle().await;
     world.stop_service().await;
+    // What is damaged gets no number that was not drawn.
+    sqlx::raw_sql("select nextval('request_number')").execute(world.database.pool()).await.unwrap();
     assert_eq!(ledger(&world, &[]).await.0, 0);
     let damages = [
         ("delete from report_item where key = $1", "1 outcomes were never noted for reporting"),

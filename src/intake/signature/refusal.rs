@@ -19,6 +19,8 @@ pub enum Refusal {
     MalformedExpires,
     /// The request's time is over.
     Expired,
+    /// The request would be valid for longer than the settings allow. Set by the receiver.
+    LongLived,
     /// `Content-MD5` is not that of the body, or was sent more than once.
     BodyDigest,
     /// Signed with none of the tenant's secrets, or changed on the way.
@@ -43,7 +45,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for metrics.
-    pub const ALL: [Refusal; 18] = [
+    pub const ALL: [Refusal; 19] = [
         Refusal::MissingSignature,
         Refusal::DuplicateSignature,
         Refusal::MalformedSignature,
@@ -52,6 +54,7 @@ impl Refusal {
         Refusal::MissingExpires,
         Refusal::MalformedExpires,
         Refusal::Expired,
+        Refusal::LongLived,
         Refusal::BodyDigest,
         Refusal::Mismatch,
         Refusal::UnknownTenant,
@@ -75,6 +78,7 @@ impl Refusal {
             Refusal::MissingExpires => "missing_expires",
             Refusal::MalformedExpires => "malformed_expires",
             Refusal::Expired => "expired",
+            Refusal::LongLived => "long_lived",
             Refusal::BodyDigest => "body_digest",
             Refusal::Mismatch => "mismatch",
             Refusal::UnknownTenant => "unknown_tenant",

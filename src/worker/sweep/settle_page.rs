@@ -34,6 +34,9 @@ impl Sweeper {
         }
         let keys: Vec<String> = read.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
         if keys.is_empty() {
+            // A failover ends the lease, and may have lost the pages before this one: their end is not noted then.
+            let fenced = fence(database, &context.lease).await?.ok_or(NotWritten::LeaseLost)?;
+            fenced.rollback().await?;
             return Ok(Written::default());
         }
         let known = subjects::states(database, tenant, kind, &keys).await?;

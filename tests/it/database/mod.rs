@@ -3,6 +3,7 @@
 mod commits;
 mod contention;
 mod horizon;
+mod numbers;
 mod outages;
 mod pooled;
 mod pooler;

@@ -6,7 +6,8 @@ use private_postgres::{Options, Server};
 use sqlx::{ConnectOptions, postgres::PgConnectOptions};
 
 use crate::{
-    database::{assert_stored, direct, pooler::Pooler, send},
+    convergence::live_vacancies,
+    database::{assert_stored, direct, numbers::number, pooler::Pooler, run, send},
     harness::{Plan, World, process},
 };
 
@@ -51,6 +52,12 @@ async fn the_service_works_where_each_transaction_meets_another_session() {
     let told = send(&world, 4, 10, "pooled").await;
     assert_eq!(told.with(200), 40);
     world.settle().await;
+    // Its connections stay while the server behind them goes back.
+    let settled = number(&world, "select max(settled) from subject").await;
+    run(&world, "select setval('request_number', (select min(id) from delivery))").await;
+    world.simulator.edit_vacancy(&live_vacancies(&world)[0]).unwrap();
+    world.settle().await;
+    assert!(number(&world, "select max(id) from delivery").await > settled);
     assert_eq!(world.get(&world.operators, "/api/v1/tenants/acme/vacancies?q=a").await.0, 200);
     assert!(pooler.turns() > 100 && pooler.refused() == 0, "{} turns", pooler.turns());
     assert_stored(&world, &told).await;

@@ -6,6 +6,7 @@ mod content;
 mod crowd;
 mod framing;
 mod records;
+mod reuse;
 
 use crate::harness::{CLIENT_ID, SECRET, World, raw};
 

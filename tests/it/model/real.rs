@@ -72,9 +72,7 @@ impl Service {
         let database = Database::new(&settings.database, settings.worker.lease).unwrap();
         let (clock, metrics) = (Clock::turned(start_time()), Arc::new(Metrics::default()));
         let arrivals = Arc::new(Arrivals::new(clock.clone()));
-        let receive = &settings.receive;
-        let (inbox, writer) =
-            Inbox::new(database.clone(), arrivals.clone(), metrics.clone(), 10, receive.commit_timeout);
+        let (inbox, writer) = Inbox::new(database.clone(), arrivals.clone(), metrics.clone(), &settings.receive);
         let refusals = Arc::new(Refusals::new(clock.clone()));
         let intake = Intake::new(&settings, clock.clone(), inbox, refusals, metrics.clone());
         let stop = Stop::default();

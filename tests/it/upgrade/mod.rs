@@ -12,12 +12,13 @@ use crate::harness::{database::Named, free_port, process};
 
 const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
 /// Every command that uses the database and does not migrate it.
-const COMMANDS: [&[&str]; 6] = [
+const COMMANDS: [&[&str]; 7] = [
     &["ledger"],
     &["sweeps", "list"],
     &["tenant", "list"],
     &["hooks", "list"],
     &["hooks", "apply"],
+    &["database", "repair-numbers"],
     &["erase", "--tenant", "acme", "--key", "x"],
 ];
 

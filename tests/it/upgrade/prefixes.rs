@@ -8,7 +8,7 @@ use super::{migrations, pool, run};
 use crate::harness::database::Named;
 
 /// Rows by the migration after which they could first be written.
-const ROWS: [(i64, &str); 16] = [
+const ROWS: [(i64, &str); 17] = [
     (1, include_str!("rows/0001.sql")),
     (2, include_str!("rows/0002.sql")),
     (3, include_str!("rows/0003.sql")),
@@ -25,6 +25,7 @@ const ROWS: [(i64, &str); 16] = [
     (14, include_str!("rows/0014.sql")),
     (15, include_str!("rows/0015.sql")),
     (16, include_str!("rows/0016.sql")),
+    (18, include_str!("rows/0018.sql")),
 ];
 
 /// Rows by table, without that of the migrations.

@@ -1,0 +1,164 @@
+//! A sequence of numbers that goes backwards: by hand, by a restore, and by a failover that lost commits.
+
+use std::{path::Path, process::Command};
+
+use cegid_indexer::ledger::Verdict;
+use cegid_simulator::{Endpoint, Fault, FaultKind};
+use private_postgres::{Options, Server};
+use tokio::task::block_in_place;
+
+use crate::{
+    convergence::{live_candidates, live_vacancies},
+    database::{direct, run},
+    harness::{Plan, World, process, tenant},
+};
+
+pub(super) async fn number(world: &World, query: &'static str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(world.database.pool()).await.unwrap()
+}
+
+async fn sequence(world: &World) -> i64 {
+    number(world, "select last_value from request_number").await
+}
+
+#[tokio::test]
+async fn a_callback_after_the_sequence_was_set_back_under_the_service_is_read() {
+    let world = World::start(Plan::sized(6, 2)).await;
+    world.settle().await;
+    let keys = live_vacancies(&world);
+    world.simulator.edit_vacancy(&keys[0]).unwrap();
+    world.settle().await;
+    // The next delivery's id is one at which its subject is settled.
+    let settled = number(&world, "select max(settled) from subject").await;
+    run(&world, "select setval('request_number', (select max(id) from delivery))").await;
+    world.simulator.edit_vacancy(&keys[0]).unwrap();
+    world.settle().await;
+    let id = number(&world, "select max(id) from delivery").await;
+    assert!(id > settled, "the delivery has the id {id}, and its subject was settled at {settled} before");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn numbers_above_the_sequence_are_lost_to_the_ledger_and_put_right_at_the_next_start() {
+    let mut world = World::start(Plan::sized(6, 2)).await;
+    world.settle().await;
+    let keys = live_vacancies(&world);
+    // As a database is left whose sequence was not copied with its tables.
+    run(&world, "update subject set wanted = wanted + 1000, settled = settled + 1000").await;
+    assert_eq!(world.ledger().await.verdict(), Verdict::Lost);
+    assert_eq!(world.ledger().await.numbers_ahead, number(&world, "select count(*) from subject").await);
+    world.simulator.edit_vacancy(&keys[0]).unwrap();
+    world.simulator.flush().await;
+    world.stop_service().await;
+    let ledger = world.ledger().await;
+    assert_eq!((ledger.settled, ledger.waiting), (1, 0), "the callback counts as settled, unread");
+    assert!(ledger.lost()[0].contains("database repair-numbers"), "{:?}", ledger.lost());
+    world.start_service().await;
+    world.simulator.edit_vacancy(&keys[1]).unwrap();
+    // The first one is read too, although nothing asks for it any more.
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_command_raises_the_sequence_and_says_what_it_found() {
+    let mut world = World::start(Plan::sized(3, 1)).await;
+    world.settle().await;
+    world.stop_service().await;
+    let repair = async || {
+        let environment = world.environment();
+        let run = move || process::run(&["database", "repair-numbers"], &environment);
+        let output = tokio::task::spawn_blocking(run).await.unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, says) = repair().await;
+    assert!(code == 0 && says.contains("nothing was changed"), "{says}");
+    run(&world, "update report_item set noted = noted + 500, reported = noted + 500").await;
+    assert_eq!(world.ledger().await.verdict(), Verdict::Lost);
+    let (code, says) = repair().await;
+    assert!(code == 0 && says.contains("raised to"), "{says}");
+    assert_eq!(world.ledger().await.verdict(), Verdict::Balances);
+    world.start_service().await;
+    world.end().await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_that_loses_commits_under_the_service_ends_at_the_truth() {
+    let server = Server::start(Options::from_env()).await.unwrap();
+    let mut world = World::start(Plan::sized(12, 6).with("DATABASE__URL", server.url("postgres"))).await;
+    world.database = direct(&server);
+    world.settle().await;
+    let (vacancies, candidates) = (live_vacancies(&world), live_candidates(&world));
+    world.simulator.edit_vacancy(&vacancies[0]).unwrap();
+    world.settle().await;
+    // What the standby has: the primary as it is now.
+    let (data, standby) = (server.data_dir(), server.dir().join("standby"));
+    block_in_place(|| {
+        server.stop_postgres().unwrap();
+        copy(&data, &standby);
+        server.start_again().unwrap();
+    });
+    world
+        .until_by_itself("the service is ready again", async |world| world.get(&world.public, "/readyz").await.0 == 200)
+        .await;
+    // Answered, read, reported, and lost; one read is under way when the primary dies.
+    let kept = sequence(&world).await;
+    for key in vacancies[1..6].iter().chain(&vacancies[1..6]) {
+        world.simulator.edit_vacancy(key).unwrap();
+        world.simulator.flush().await;
+        world.settle().await;
+    }
+    world.simulator.edit_candidate(&candidates[0]).unwrap();
+    world.settle().await;
+    assert!(sequence(&world).await > kept + 10);
+    world.simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Hold));
+    world.simulator.edit_vacancy(&vacancies[0]).unwrap();
+    world.simulator.flush().await;
+    world.until_by_itself("a read is under way", async |world| world.simulator.held() > 0).await;
+    block_in_place(|| {
+        server.kill().unwrap();
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::rename(&standby, &data).unwrap();
+        copy(&data.join("PG_VERSION"), &data.join("standby.signal"));
+        server.start_again().unwrap();
+    });
+    world.until_by_itself("the standby can be read", async |world| world.database.time().await.is_ok()).await;
+    assert!(world.database.is_read_only().await.unwrap());
+    run(&world, "select pg_promote()").await;
+    // Edited after it was read, before that read is settled.
+    world.simulator.edit_vacancy(&vacancies[0]).unwrap();
+    world
+        .until_by_itself("callbacks are taken again", async |world| {
+            world.simulator.resend_failed(usize::MAX);
+            world.simulator.flush().await.iter().all(|sent| sent.accepted())
+        })
+        .await;
+    world.simulator.clear_faults();
+    world.simulator.release_held();
+    world
+        .until("what was lost is found by the sweeps that are due", async |world| {
+            world.ledger().await.balances() && world.differences().await.is_empty()
+        })
+        .await;
+    let ahead = "select count(*) from subject where settled > (select last_value from request_number)";
+    assert_eq!(number(&world, ahead).await, 0);
+    assert!(number(&world, "select max(id) from delivery").await > kept + 1_000_000);
+    world.simulator.edit_vacancy(&vacancies[0]).unwrap();
+    world.settle().await;
+    world.assert_equal_to_truth().await;
+    world.assert_reported().await;
+    assert_eq!(
+        cegid_indexer::ledger::read(&world.database, &tenant(), chrono::DateTime::UNIX_EPOCH)
+            .await
+            .unwrap()
+            .lost()
+            .len(),
+        0
+    );
+    // The deliveries that were lost with the primary's last commits are not stored: no more is looked at.
+    world.stop_service().await;
+    world.simulator.stop().await;
+}
