@@ -61,6 +61,15 @@ pub struct Ledger {
     pub unreadable_by_cause: BTreeMap<String, i64>,
     /// Those of them that have no readable key: no subject stands for them, and nobody else is told.
     pub unreadable_unnamed: i64,
+    /// Subjects that stopped being searchable in the last 24 hours without a record that said so.
+    pub vanished: i64,
+    /// Subjects that would, and wait for an operator.
+    pub removals_held: i64,
+    /// Sweeps whose list does not advance.
+    pub lists_stalled: i64,
+    /// Sweeps that should have ended by now, or begun a day ago, by the time until which the tenant's lease is held: what
+    /// no callback announced may be missing.
+    pub sweeps_late: i64,
 }
 
 /// What a ledger says.
@@ -89,6 +98,9 @@ impl Ledger {
             && self.subjects_waiting == 0
             && self.reports_waiting == 0
             && self.unreadable_unnamed == 0
+            && self.removals_held == 0
+            && self.lists_stalled == 0
+            && self.sweeps_late == 0
         {
             Verdict::Balances
         } else {
@@ -142,6 +154,10 @@ impl Ledger {
                 &mut self.unreadable
             }
             "unreadable_unnamed" => &mut self.unreadable_unnamed,
+            "vanished" => &mut self.vanished,
+            "removals_held" => &mut self.removals_held,
+            "lists_stalled" => &mut self.lists_stalled,
+            "sweeps_late" => &mut self.sweeps_late,
             _ => &mut self.received,
         };
         *place += count;
@@ -180,6 +196,14 @@ impl fmt::Display for Ledger {
             for (why, count) in &self.unreadable_by_cause {
                 write!(f, "\n            {count}: {why}")?;
             }
+        }
+        if self.vanished + self.removals_held > 0 {
+            let (vanished, held) = (self.vanished, self.removals_held);
+            write!(f, "\nremovals:   {vanished} vanished in 24 h, {held} wait for `sweeps confirm`")?;
+        }
+        if self.lists_stalled + self.sweeps_late > 0 {
+            let (stalled, late) = (self.lists_stalled, self.sweeps_late);
+            write!(f, "\nsweeps:     {late} are late, {stalled} have a list that does not advance")?;
         }
         Ok(())
     }
@@ -287,7 +311,21 @@ pub async fn read_all(
              where $1::text is null or tenant = $1 group by 1, 3
            union all
            select tenant, 'unreadable_unnamed', null, count(*) from unreadable
-             where not named and ($1::text is null or tenant = $1) group by 1"#,
+             where not named and ($1::text is null or tenant = $1) group by 1
+           union all
+           select s.tenant, of.figure, null, count(*) from subject s left join tenant_lease l using (tenant)
+             cross join lateral (values
+               ('vanished', s.vanished_at > l.held_until - interval '24 hours'),
+               ('removals_held', s.held_at is not null and s.released_at is null)) as of (figure, counts)
+             where of.counts and ($1::text is null or s.tenant = $1)
+               and (s.vanished_at is not null or s.held_at is not null) group by 1, 2
+           union all
+           select s.tenant, of.figure, null, count(*) from sweep s left join tenant_lease l using (tenant)
+             cross join lateral (values
+               ('lists_stalled', s.stalls > 0),
+               ('sweeps_late', s.finish_by < l.held_until
+                  or s.use <> 'initial' and s.due_at < l.held_until - interval '1 day')) as of (figure, counts)
+             where of.counts and s.finished_at is null and ($1::text is null or s.tenant = $1) group by 1, 2"#,
         tenant,
         since,
         subjects::REPORTED_REPEATS

@@ -180,6 +180,8 @@ pub enum Spoil {
     NoEntry,
     /// Every answer that would hold it is 500.
     Unservable,
+    /// Every list page that would hold it is 400.
+    Unlistable,
     /// It has no update date, so that no list of a window of dates shows it.
     Undated,
     /// Every query that names it is 400; lists show it.

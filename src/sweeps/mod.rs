@@ -88,6 +88,8 @@ pub struct Sweep {
     pub unseen: i64,
     /// An operator asked for it.
     pub asked: bool,
+    /// How often in a row its list did not advance.
+    pub stalls: u32,
 }
 
 /// What decides whose turn it is.
@@ -109,7 +111,7 @@ pub async fn next(database: &Database, tenant: &TenantId, kind: Kind, turn: Turn
     let order: Vec<&str> = Use::ALL.iter().map(|purpose| purpose.as_str()).collect();
     let row = sqlx::query!(
         r#"select use, position, since, until, next_offset, next_key, read_number, started_at,
-                  listed_at is not null as "listed!", unnamed, records, unseen, asked
+                  listed_at is not null as "listed!", unnamed, records, unseen, asked, stalls
            from sweep
            where tenant = $1 and kind = $2 and finished_at is null and due_at <= $3
              and ($4 or asked or use = 'incremental' or finish_by - $6::interval <= $3)
@@ -138,6 +140,7 @@ pub async fn next(database: &Database, tenant: &TenantId, kind: Kind, turn: Turn
             records: row.records,
             unseen: row.unseen,
             asked: row.asked,
+            stalls: row.stalls.unsigned_abs(),
         })
     }))
 }
@@ -278,7 +281,7 @@ pub async fn advance(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update sweep set next_offset = $5, records = records + $6, broken = broken + $7, changed = changed + $8,
-           unseen = unseen + $9, unnamed = unnamed + $16, next_key = case when $14 or asked and not $15 then '' else $10 end,
+           unseen = unseen + $9, unnamed = unnamed + $16, stalls = 0, next_key = case when $14 or asked and not $15 then '' else $10 end,
            due_at = case when asked and not $15 then due_at else coalesce($11, due_at) end,
            listed_at = case when $12 then coalesce(listed_at, $13) else listed_at end,
            started_at = coalesce(started_at, $13),
@@ -304,6 +307,30 @@ pub async fn advance(
     .execute(database.pool())
     .await?;
     Ok(())
+}
+
+/// Puts a sweep off whose list does not advance, and counts how often in a row it did not. Gives that number.
+pub async fn stall(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    sweep: &Sweep,
+    until: impl Fn(u32) -> DateTime<Utc>,
+) -> sqlx::Result<u32> {
+    let stalls = sweep.stalls + 1;
+    sqlx::query!(
+        "update sweep set due_at = greatest(due_at, $5), stalls = $6
+         where tenant = $1 and kind = $2 and use = $3 and position = $4 and finished_at is null",
+        tenant.as_str(),
+        kind.as_str(),
+        sweep.purpose.as_str(),
+        sweep.position,
+        until(stalls),
+        i32::try_from(stalls).unwrap_or(i32::MAX)
+    )
+    .execute(database.pool())
+    .await?;
+    Ok(stalls)
 }
 
 /// Puts a sweep off that cannot go on now, so that another has its turn.

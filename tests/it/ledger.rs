@@ -128,6 +128,49 @@ async fn whatever_is_lost_is_named_and_ends_with_1() {
 }
 
 #[tokio::test]
+async fn what_sweeps_and_the_guard_still_owe_keeps_the_ledger_from_balancing() {
+    let mut world = World::start(Plan::default()).await;
+    world.settle().await;
+    world.stop_service().await;
+    for (breaks, mends, says) in [
+        (
+            "update sweep set finish_by = '2000-01-01' where kind = 'candidate' and use = 'full' and finished_at is null",
+            "update sweep set finish_by = null",
+            "1 are late",
+        ),
+        (
+            "update sweep set due_at = '2000-01-01' where kind = 'vacancy' and use = 'full' and finished_at is null",
+            "update sweep set due_at = 'infinity'",
+            "1 are late",
+        ),
+        (
+            "update sweep set stalls = 1 where kind = 'candidate' and use = 'full' and finished_at is null",
+            "update sweep set stalls = 0",
+            "1 have a list that does not advance",
+        ),
+        (
+            "update subject set held_at = now() where key = (select min(key) from subject)",
+            "update subject set held_at = null",
+            "1 wait for `sweeps confirm`",
+        ),
+        (
+            "insert into unreadable (tenant, kind, digest, named, served, cause, also, place, first_at, last_at, due_at)
+             values ('acme', 'candidate', '', false, true, 'unpacking a record: archive', '', 0, now(), now(), now())",
+            "delete from unreadable",
+            "1 records could not be read, 1 of them without a readable key",
+        ),
+    ] {
+        assert!(world.ledger().await.balances(), "before {breaks}");
+        let broken = sqlx::query(breaks).execute(world.database.pool()).await.unwrap();
+        assert_eq!(broken.rows_affected(), 1, "{breaks}");
+        let (code, text) = ledger(&world, &[]).await;
+        assert!(code == 0 && text.starts_with("acme: nothing is lost") && text.contains(says), "{breaks}: {text}");
+        sqlx::query(mends).execute(world.database.pool()).await.unwrap();
+    }
+    world.leave().await;
+}
+
+#[tokio::test]
 async fn what_was_buried_is_accounted_for_by_its_cause() {
     let world = World::start(Plan::sized(10, 0).with("WORKER__RETRY_HORIZON", "1m")).await;
     world.settle().await;

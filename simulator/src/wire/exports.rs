@@ -96,7 +96,8 @@ fn export(
     if any(Spoil::Unservable) {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "a record cannot be served");
     }
-    if wish.filter.named().is_some() && any(Spoil::Unaskable) {
+    let refused = if wish.filter.named().is_some() { Spoil::Unaskable } else { Spoil::Unlistable };
+    if any(refused) {
         return refusal(StatusCode::BAD_REQUEST, "the query is not correct");
     }
     let plural = if kind == Kind::Vacancy { "vacancies" } else { "candidates" };
@@ -206,7 +207,8 @@ fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>, at: DateTime<Utc>
                 *json = undated(json)?;
             }
         }
-        Some(Spoil::BrokenArchive | Spoil::Hidden | Spoil::Unservable | Spoil::Unaskable) | None => {}
+        Some(Spoil::BrokenArchive | Spoil::Hidden | Spoil::Unservable | Spoil::Unaskable | Spoil::Unlistable)
+        | None => {}
     }
     let mut frame = frames::frame(&entries, at)?;
     if spoil == Some(Spoil::BrokenArchive) {
