@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-pub use kinds::FaultKind;
 pub(crate) use kinds::{Asked, Bend};
+pub use kinds::{Compression, FaultKind};
 
 /// The parts of the API that a fault can sit on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 
 mod answers;
 mod attachments;
+mod bodies;
 mod cegid;
 mod container;
 mod convergence;
