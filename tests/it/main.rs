@@ -29,6 +29,7 @@ mod refusals;
 mod removals;
 mod reports;
 mod search;
+mod unclear;
 mod upgrade;
 mod walks;
 mod worst;
