@@ -98,6 +98,10 @@ async fn whatever_is_lost_is_named_and_ends_with_1() {
             "update report_item set outcome = 'error', messages = '{broken}' where key = $1",
             "3 outcomes were never noted for reporting",
         ),
+        (
+            "update document set searchable = false where key = $1",
+            "1 documents are searchable and should be hidden, or the other way round",
+        ),
         ("delete from document where key = $1", "1 subjects are held without a document"),
         ("delete from subject where key = $1", "1 deliveries have no subject"),
         (
@@ -123,7 +127,7 @@ async fn whatever_is_lost_is_named_and_ends_with_1() {
     let (code, said) = ledger(&world, &["--json"]).await;
     let read: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &read[0]["verdict"]), (1, &"lost".into()));
-    assert_eq!(read[0]["lost"].as_array().unwrap().len(), 4, "{said}");
+    assert_eq!(read[0]["lost"].as_array().unwrap().len(), 5, "{said}");
     world.simulator.stop().await;
 }
 

@@ -20,7 +20,7 @@ use super::filter::Filter;
 use super::token::authorised;
 use super::{Note, frames, number, parameters, record, refusal};
 use crate::data::random::Random;
-use crate::faults::{Asked, Bend, Endpoint, Spoil};
+use crate::faults::{Asked, Bend, Distortion, Endpoint, Spoil};
 use crate::simulator::{Inner, Simulator};
 use crate::tenant::{Asking, Kind, Row};
 
@@ -112,7 +112,17 @@ fn export(
         Body::empty()
     } else {
         let spoiled = crate::lock(&inner.faults.spoiled);
-        let rows = rows.into_iter().map(|row| (spoiled.get(&*row.key).copied(), row)).collect();
+        let distorted = crate::lock(&inner.faults.distorted);
+        let treated = |row: Row| {
+            let of_row =
+                distorted.iter().filter(|it| it.kind == kind && it.key.as_deref().is_none_or(|key| key == &*row.key));
+            Treated {
+                spoil: spoiled.get(&*row.key).copied(),
+                distortions: of_row.map(|it| it.how.clone()).collect(),
+                row,
+            }
+        };
+        let rows = rows.into_iter().map(treated).collect();
         body(inner.config.seed, rows, wish.resume_only, inner.clock.now())
     };
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -186,8 +196,25 @@ impl Wish {
     }
 }
 
+/// A row, and what is done to its record.
+struct Treated {
+    spoil: Option<Spoil>,
+    distortions: Vec<Distortion>,
+    row: Row,
+}
+
 /// A frame, made badly where that is asked for.
-fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>, at: DateTime<Utc>) -> anyhow::Result<Vec<u8>> {
+fn made(mut entries: Vec<frames::Entry>, treated: &Treated, at: DateTime<Utc>) -> anyhow::Result<Vec<u8>> {
+    let Treated { spoil, ref distortions, ref row } = *treated;
+    if let (false, Some((_, json))) = (distortions.is_empty(), entries.first_mut()) {
+        let mut whole: serde_json::Value = serde_json::from_slice(json)?;
+        let wrapped = whole.get(row.kind.wrapper()).is_some();
+        let detail = if wrapped { &mut whole[row.kind.wrapper()] } else { &mut whole };
+        if let Some(members) = detail.as_object_mut() {
+            distortions.iter().for_each(|distortion| distortion.apply(members));
+        }
+        *json = whole.to_string().into_bytes();
+    }
     match spoil {
         Some(Spoil::BrokenJson) => {
             if let Some((_, json)) = entries.first_mut() {
@@ -264,11 +291,11 @@ fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
 
 /// Frames made one after another off the async threads, a few ahead of what the
 /// connection has taken. A reader that goes away stops it.
-fn body(seed: u64, rows: Vec<(Option<Spoil>, Row)>, resume_only: bool, at: DateTime<Utc>) -> Body {
+fn body(seed: u64, rows: Vec<Treated>, resume_only: bool, at: DateTime<Utc>) -> Body {
     let (sender, receiver) = tokio::sync::mpsc::channel::<anyhow::Result<Bytes>>(AHEAD);
     tokio::task::spawn_blocking(move || {
-        for (spoil, row) in rows {
-            let frame = made(record::entries(seed, &row, resume_only), spoil, at).map(Bytes::from);
+        for treated in rows {
+            let frame = made(record::entries(seed, &treated.row, resume_only), &treated, at).map(Bytes::from);
             if sender.blocking_send(frame).is_err() {
                 break;
             }

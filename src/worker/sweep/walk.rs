@@ -47,12 +47,14 @@ pub(in super::super) struct Read {
     asked: usize,
     /// Why one item was passed over instead: Cegid cannot answer it.
     unserved: Option<String>,
+    /// The list was asked for published vacancies alone.
+    pub(super) published: bool,
 }
 
 impl Read {
     /// A page by itself.
     pub(in super::super) fn one(read: i64, page: Page) -> Read {
-        Read { read, page, offset: 0, asked: 0, unserved: None }
+        Read { read, page, offset: 0, asked: 0, unserved: None, published: false }
     }
 
     /// How far the list is read with this page.
@@ -253,7 +255,7 @@ impl Sweeper {
                 self.with_walk(sweep, |walk| walk.page_size.pass(settled + 1));
                 let read = subjects::draw(self.context.database()).await?;
                 let unserved = Some(format!("Cegid does not serve it: {error}"));
-                Ok(Some(Read { read, page: Page::default(), offset: settled, asked: 1, unserved }))
+                Ok(Some(Read { read, page: Page::default(), offset: settled, asked: 1, unserved, published: false }))
             }
             Err(_) => Ok(None),
         }
@@ -314,7 +316,8 @@ impl Sweeper {
                     Some(cut) => context.pace.failed(lane, cut),
                     None => context.pace.succeeded(lane),
                 };
-                Ok(Ok(Read { read, page, offset, asked: size, unserved: None }))
+                let published = !list.also.is_empty();
+                Ok(Ok(Read { read, page, offset, asked: size, unserved: None, published }))
             }
             Err(error) => {
                 context.pace.failed(lane, &error);
