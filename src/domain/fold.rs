@@ -114,14 +114,25 @@ impl Folding<'_> {
 /// `infirmière` is found by `infirmier` and `diplômée` by `diplômé`. Without an accent, `ee` is left: `employee`.
 fn settle_ending(word: &str, out: &mut String, start: usize) {
     const SHORTEST: usize = 5;
-    let end = out.strip_suffix('s').unwrap_or(out).len();
-    let stem = out.get(start..end).filter(|stem| stem.len() >= SHORTEST).unwrap_or_default();
     let accented = || {
         let before = word.trim_end_matches(['s', 'S']).trim_end_matches(['e', 'E']);
         before.ends_with(['é', 'É', '\u{301}'])
     };
-    if stem.ends_with("iere") || (stem.ends_with("ee") && accented()) {
+    let ends = |out: &str, ending: &str| {
+        let stem = out.get(start..).unwrap_or_default();
+        let stem = stem.strip_suffix('s').unwrap_or(stem);
+        stem.len() >= SHORTEST && stem.ends_with(ending)
+    };
+    let cut = |out: &mut String| {
+        let end = out.strip_suffix('s').unwrap_or(out).len();
         out.remove(end - 1);
+    };
+    if ends(out, "ee") && accented() {
+        cut(out);
+    }
+    // The ending before may have left this one.
+    if ends(out, "iere") {
+        cut(out);
     }
 }
 
@@ -263,6 +274,7 @@ mod tests {
             ("diplômée EXPÉRIMENTÉES salarie\u{301}e", "diplome experimentes salarie"),
             ("employee trainees née fées", "employee trainees nee fees"),
             ("iere hiers", "iere hiers"),
+            ("aiéréé", "aier"),
         ] {
             assert_eq!(fold(text), folded, "{text}");
         }
