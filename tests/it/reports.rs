@@ -53,15 +53,15 @@ async fn what_was_given_up_and_reads_well_again_unchanged_is_reported_as_indexed
         world.simulator.spoil(key, Some(Spoil::NoEntry));
     }
     world.simulator.announce("vacancy_update", &vacancy);
+    world.simulator.announce("applicant_update", &candidate);
     world.simulator.flush().await;
-    world.sweep(&[Use::Rolling]).await;
     world.until("both are given up", async |world: &World| count(world, DEAD).await == 2).await;
     world.settle().await;
     for key in [&vacancy, &candidate] {
         assert_eq!(status(&world, key), "error");
         world.simulator.spoil(key, None);
     }
-    world.sweep(&[Use::Full, Use::Rolling]).await;
+    world.sweep(&[Use::Full]).await;
     world.settle().await;
     for key in [&vacancy, &candidate] {
         assert_eq!(status(&world, key), "success", "{key}");
