@@ -3,7 +3,7 @@
 
 mod kinds;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -190,6 +190,8 @@ pub enum Spoil {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) spoiled: Mutex<HashMap<String, Spoil>>,
+    /// Keys that no random change picks.
+    pub(crate) spared: Mutex<HashSet<String>>,
     /// Answers kept back, and the number of the last release.
     pub(crate) held: Held,
     endpoints: Mutex<Vec<(Fault, Option<Instant>)>>,

@@ -36,6 +36,23 @@ impl Simulator {
         };
     }
 
+    /// Lets no random change pick this subject, or lets them again: it stays as it
+    /// is unless a change names it.
+    pub fn spare(&self, key: &str, spare: bool) {
+        let mut spared = crate::lock(&self.inner.faults.spared);
+        if spare {
+            spared.insert(key.to_owned());
+        } else {
+            spared.remove(key);
+        }
+    }
+
+    /// Whether no random change picks this subject.
+    #[must_use]
+    pub fn is_spared(&self, key: &str) -> bool {
+        crate::lock(&self.inner.faults.spared).contains(key)
+    }
+
     /// Answers that [`FaultKind::Hold`](crate::FaultKind::Hold) keeps back.
     #[must_use]
     pub fn held(&self) -> usize {

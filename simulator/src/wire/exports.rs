@@ -260,6 +260,23 @@ fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
     table.page(asking, shown)
 }
 
+impl Simulator {
+    /// The bytes of a subject's frame, without its size, as a list shows it now: well or badly made. Nothing when it is
+    /// not there.
+    #[must_use]
+    pub fn frame(&self, kind: &str, key: &str) -> Option<Vec<u8>> {
+        let inner = &self.inner;
+        let row = {
+            let tenant = crate::lock(&inner.tenant);
+            let table = tenant.table(Kind::named(kind));
+            table.rows.get(table.place(key)?).filter(|row| !row.deleted)?.clone()
+        };
+        let spoil = crate::lock(&inner.faults.spoiled).get(key).copied();
+        let entries = record::entries(inner.config.seed, &row, row.kind == Kind::Candidate);
+        made(entries, spoil, inner.clock.now()).ok().map(|frame| frame[4..].to_vec())
+    }
+}
+
 /// Frames made one after another off the async threads, a few ahead of what the
 /// connection has taken. A reader that goes away stops it.
 fn body(seed: u64, rows: Vec<(Option<Spoil>, Row)>, resume_only: bool, at: DateTime<Utc>) -> Body {
