@@ -150,7 +150,7 @@ impl Storm {
         let (since, attempts) = (self.world.tenants[0].simulator.now(), self.attempts(&unreadable).await?.len());
         let sent: Vec<usize> = self.world.tenants.iter().map(|tenant| tenant.simulator.sent().len()).collect();
         // Callbacks are under way all the time that the stop takes.
-        for tenant in &self.world.tenants {
+        for tenant in self.world.tenants.iter().filter(|tenant| !tenant.small) {
             let key = tenant.simulator.truth().into_iter().find(|row| row.kind == "vacancy" && row.present);
             let key = key.map(|row| row.key).unwrap_or_default();
             (0..BURST).for_each(|_| tenant.simulator.announce("vacancy_update", &key));
