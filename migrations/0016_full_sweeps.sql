@@ -8,11 +8,13 @@ update sweep set use = 'full', next_key = '',
 where kind = 'candidate' and use = 'rolling';
 alter table sweep
   add column finish_by timestamptz,
-  add column unnamed   bigint not null default 0;
+  add column unnamed   bigint not null default 0,
+  add column stalls    integer not null default 0;
 comment on column sweep.use is
   'initial: everything, once; incremental: what was updated; full: every candidate, or every live vacancy; rolling: every hidden vacancy.';
 comment on column sweep.finish_by is
   'Full, of candidates: when it must be finished for the bound of rolling_period to hold; permitted hours then give way.';
+comment on column sweep.stalls is 'How often in a row its list answered with the first page whatever the offset; 0 once it advances.';
 comment on column sweep.unnamed is 'Of the frames that could not be read, those in which no key could be found.';
 comment on column sweep.broken is 'Frames that could not be read, each counted once.';
 

@@ -40,6 +40,12 @@ pub struct Ledger {
     pub documents_missing: i64,
     /// Documents without a subject that is held, or newer than it.
     pub documents_extra: i64,
+    /// Documents that are searchable and whose subject is not live, or the other way round.
+    pub documents_misplaced: i64,
+    /// Vacancies that never had a readable status: hidden unless a list of published ones has shown them.
+    pub status_unknown: i64,
+    /// Candidates that are hidden because it is unclear whether they are anonymised.
+    pub anonymisation_unclear: i64,
     /// Outcomes reported.
     pub reported: i64,
     /// Outcomes still to be reported.
@@ -61,6 +67,15 @@ pub struct Ledger {
     pub unreadable_by_cause: BTreeMap<String, i64>,
     /// Those of them that have no readable key: no subject stands for them, and nobody else is told.
     pub unreadable_unnamed: i64,
+    /// Subjects that stopped being searchable in the last 24 hours without a record that said so.
+    pub vanished: i64,
+    /// Subjects that would, and wait for an operator.
+    pub removals_held: i64,
+    /// Sweeps whose list does not advance.
+    pub lists_stalled: i64,
+    /// Sweeps that should have ended by now, or begun a day ago, by the time until which the tenant's lease is held: what
+    /// no callback announced may be missing.
+    pub sweeps_late: i64,
 }
 
 /// What a ledger says.
@@ -89,6 +104,9 @@ impl Ledger {
             && self.subjects_waiting == 0
             && self.reports_waiting == 0
             && self.unreadable_unnamed == 0
+            && self.removals_held == 0
+            && self.lists_stalled == 0
+            && self.sweeps_late == 0
         {
             Verdict::Balances
         } else {
@@ -107,6 +125,7 @@ impl Ledger {
             (self.unaccounted(), "deliveries have no subject"),
             (self.documents_missing, "subjects are held without a document"),
             (self.documents_extra, "documents are of no subject that is held"),
+            (self.documents_misplaced, "documents are searchable and should be hidden, or the other way round"),
             (self.reports_missing, "outcomes were never noted for reporting"),
             (self.numbers_ahead, "rows have numbers above the sequence: run `cegid-indexer database repair-numbers`"),
         ];
@@ -131,6 +150,9 @@ impl Ledger {
             "documents" => &mut self.documents,
             "documents_missing" => &mut self.documents_missing,
             "documents_extra" => &mut self.documents_extra,
+            "documents_misplaced" => &mut self.documents_misplaced,
+            "status_unknown" => &mut self.status_unknown,
+            "anonymisation_unclear" => &mut self.anonymisation_unclear,
             "reported" => &mut self.reported,
             "reports_waiting" => &mut self.reports_waiting,
             "reports_dead" => &mut self.reports_dead,
@@ -142,6 +164,10 @@ impl Ledger {
                 &mut self.unreadable
             }
             "unreadable_unnamed" => &mut self.unreadable_unnamed,
+            "vanished" => &mut self.vanished,
+            "removals_held" => &mut self.removals_held,
+            "lists_stalled" => &mut self.lists_stalled,
+            "sweeps_late" => &mut self.sweeps_late,
             _ => &mut self.received,
         };
         *place += count;
@@ -168,6 +194,17 @@ impl fmt::Display for Ledger {
             "index:      {} held, {} documents, {} missing, {} in excess; {} subjects waiting",
             self.held, self.documents, self.documents_missing, self.documents_extra, self.subjects_waiting
         )?;
+        for (count, what) in [
+            (
+                self.status_unknown,
+                "vacancies never had a readable status: hidden unless a list of published ones shows them",
+            ),
+            (self.anonymisation_unclear, "people hidden because isAnonymized is neither yes nor no"),
+        ] {
+            if count > 0 {
+                writeln!(f, "            {count} {what}")?;
+            }
+        }
         writeln!(
             f,
             "reports:    {} reported, {} waiting, {} refused, {} missing",
@@ -180,6 +217,14 @@ impl fmt::Display for Ledger {
             for (why, count) in &self.unreadable_by_cause {
                 write!(f, "\n            {count}: {why}")?;
             }
+        }
+        if self.vanished + self.removals_held > 0 {
+            let (vanished, held) = (self.vanished, self.removals_held);
+            write!(f, "\nremovals:   {vanished} vanished in 24 h, {held} wait for `sweeps confirm`")?;
+        }
+        if self.lists_stalled + self.sweeps_late > 0 {
+            let (stalled, late) = (self.lists_stalled, self.sweeps_late);
+            write!(f, "\nsweeps:     {late} are late, {stalled} have a list that does not advance")?;
         }
         Ok(())
     }
@@ -235,7 +280,8 @@ pub async fn read_all(
              select coalesce(s.tenant, d.tenant) as tenant, coalesce(s.kind, d.kind) as kind,
                coalesce(s.key, d.key) as key, coalesce(s.state in ('live', 'hidden'), false) as held, s.settled,
                s.waiting, s.dead_at is not null as dead,
-               s.dead_at is not null or s.failure_repeats >= $3 as failed, d.read_number
+               s.dead_at is not null or s.failure_repeats >= $3 as failed, d.read_number,
+               d.searchable is distinct from (s.state = 'live') as misplaced, d.status is null as status_unknown
              from (select * from subject
                    where ($1::text is null or tenant = $1)
                      and (state in ('live', 'hidden') or dead_at is not null or failure_repeats >= $3)) s
@@ -247,6 +293,8 @@ pub async fn read_all(
                count(h.read_number) as documents,
                count(*) filter (where h.held and h.read_number is null) as documents_missing,
                count(*) filter (where h.read_number is not null and (not h.held or h.read_number > h.settled)) as documents_extra,
+               count(*) filter (where h.held and h.read_number is not null and h.misplaced) as documents_misplaced,
+               count(*) filter (where h.kind = 'vacancy' and h.read_number is not null and h.status_unknown) as status_unknown,
                count(*) filter (where r.reported >= r.noted) as reported,
                count(*) filter (where r.reported < r.noted and r.dead_at is null) as reports_waiting,
                count(*) filter (where r.dead_at is not null) as reports_dead,
@@ -268,9 +316,13 @@ pub async fn read_all(
            select tenant, 'subjects_waiting', null, count(*) from subject
              where waiting and ($1::text is null or tenant = $1) group by 1
            union all
+           select tenant, 'anonymisation_unclear', null, count(*) from subject
+             where unclear_since is not null and ($1::text is null or tenant = $1) group by 1
+           union all
            select told.tenant, of.figure, null, of.count from told cross join lateral (values
              ('held', held), ('documents', documents), ('documents_missing', documents_missing),
-             ('documents_extra', documents_extra), ('reported', reported), ('reports_waiting', reports_waiting),
+             ('documents_extra', documents_extra), ('documents_misplaced', documents_misplaced),
+             ('status_unknown', status_unknown), ('reported', reported), ('reports_waiting', reports_waiting),
              ('reports_dead', reports_dead), ('reports_missing', reports_missing)) as of (figure, count)
            union all
            select tenant, 'numbers_ahead', null, count(*) from (
@@ -287,7 +339,21 @@ pub async fn read_all(
              where $1::text is null or tenant = $1 group by 1, 3
            union all
            select tenant, 'unreadable_unnamed', null, count(*) from unreadable
-             where not named and ($1::text is null or tenant = $1) group by 1"#,
+             where not named and ($1::text is null or tenant = $1) group by 1
+           union all
+           select s.tenant, of.figure, null, count(*) from subject s left join tenant_lease l using (tenant)
+             cross join lateral (values
+               ('vanished', s.vanished_at > l.held_until - interval '24 hours'),
+               ('removals_held', s.held_at is not null and s.released_at is null)) as of (figure, counts)
+             where of.counts and ($1::text is null or s.tenant = $1)
+               and (s.vanished_at is not null or s.held_at is not null) group by 1, 2
+           union all
+           select s.tenant, of.figure, null, count(*) from sweep s left join tenant_lease l using (tenant)
+             cross join lateral (values
+               ('lists_stalled', s.stalls > 0),
+               ('sweeps_late', s.finish_by < l.held_until
+                  or s.use <> 'initial' and s.due_at < l.held_until - interval '1 day')) as of (figure, counts)
+             where of.counts and s.finished_at is null and ($1::text is null or s.tenant = $1) group by 1, 2"#,
         tenant,
         since,
         subjects::REPORTED_REPEATS

@@ -1,6 +1,6 @@
 //! Every metric of the service, in one registry that is a value.
 //!
-//! Base units; labels are tenant, kind, event, outcome, stage, class and reason only, and each of them has few values:
+//! Base units; labels are tenant, kind, state, event, outcome, stage, class and reason only, and each of them has few values:
 //! nothing that a sender can choose becomes a label.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -41,6 +41,17 @@ pub struct OfKind {
     pub tenant: String,
     /// `vacancy` or `candidate`.
     pub kind: &'static str,
+}
+
+/// Labels of documents.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Documents {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `vacancy` or `candidate`.
+    pub kind: &'static str,
+    /// `live` or `hidden`.
+    pub state: &'static str,
 }
 
 /// Labels of what became of a subject or a report.
@@ -120,13 +131,14 @@ pub struct Metrics {
     pub waiting: Family<OfKind, Gauge>,
     pub oldest: Family<OfKind, Gauge<f64, AtomicU64>>,
     pub dead: Family<OfKind, Gauge>,
-    pub documents: Family<OfKind, Gauge>,
+    pub documents: Family<Documents, Gauge>,
     pub reports_waiting: Family<OfKind, Gauge>,
     pub attachments: Family<OfTenant, Gauge>,
     pub attachment_bytes: Family<OfTenant, Gauge>,
     pub listed: Family<Listed, Counter>,
     pub mistyped: Family<OfKind, Counter>,
     pub settled: Family<Outcome, Counter>,
+    pub doubts: Family<Outcome, Counter>,
     pub freshness: Family<OfKind, Histogram>,
     pub calls: Family<Call, Counter>,
     pub standing: Family<Standing, Gauge>,
@@ -167,6 +179,7 @@ impl Default for Metrics {
             listed: Family::default(),
             mistyped: Family::default(),
             settled: Family::default(),
+            doubts: Family::default(),
             freshness: Family::new_with_constructor(ages),
             calls: Family::default(),
             standing: Family::default(),
@@ -223,6 +236,11 @@ impl Default for Metrics {
             metrics.mistyped.clone(),
         );
         registry.register("subjects_settled", "What became of subjects", metrics.settled.clone());
+        registry.register(
+            "doubts",
+            "Vacancies hidden by their status, and records that do not say clearly whether they may be found",
+            metrics.doubts.clone(),
+        );
         registry.register_with_unit(
             "freshness",
             "Time from the first unsettled callback of a subject until its document is written",

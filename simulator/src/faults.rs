@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-pub use kinds::FaultKind;
 pub(crate) use kinds::{Asked, Bend};
+
+use crate::tenant::Kind;
+pub use kinds::{Compression, FaultKind};
 
 /// The parts of the API that a fault can sit on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -180,10 +182,57 @@ pub enum Spoil {
     NoEntry,
     /// Every answer that would hold it is 500.
     Unservable,
+    /// Every list page that would hold it is 400.
+    Unlistable,
     /// It has no update date, so that no list of a window of dates shows it.
     Undated,
     /// Every query that names it is 400; lists show it.
     Unaskable,
+}
+
+/// How the export writes one member of its records otherwise than it should: as
+/// after an upgrade that nobody announced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Distortion {
+    /// Under another name.
+    Rename {
+        /// The member's name.
+        member: String,
+        /// The name that it has instead.
+        to: String,
+    },
+    /// With another value, of whatever type.
+    Write {
+        /// The member's name.
+        member: String,
+        /// Its value.
+        value: serde_json::Value,
+    },
+}
+
+impl Distortion {
+    /// Changes a record's members.
+    pub(crate) fn apply(&self, members: &mut serde_json::Map<String, serde_json::Value>) {
+        match self {
+            Self::Rename { member, to } => {
+                if let Some(value) = members.remove(member) {
+                    members.insert(to.clone(), value);
+                }
+            }
+            Self::Write { member, value } => {
+                members.insert(member.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// A distortion, of all records of a kind or of one.
+#[derive(Debug)]
+pub(crate) struct Distorted {
+    pub(crate) kind: Kind,
+    pub(crate) key: Option<String>,
+    pub(crate) how: Distortion,
 }
 
 /// The faults that are set.
@@ -192,6 +241,7 @@ pub(crate) struct Faults {
     pub(crate) spoiled: Mutex<HashMap<String, Spoil>>,
     /// Keys that no random change picks.
     pub(crate) spared: Mutex<HashSet<String>>,
+    pub(crate) distorted: Mutex<Vec<Distorted>>,
     /// Answers kept back, and the number of the last release.
     pub(crate) held: Held,
     endpoints: Mutex<Vec<(Fault, Option<Instant>)>>,

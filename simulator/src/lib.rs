@@ -41,7 +41,7 @@ mod wire;
 
 pub use changes::{Change, UnknownKey};
 pub use config::Config;
-pub use faults::{CallbackFaults, Down, Endpoint, Fault, FaultKind, Spoil};
+pub use faults::{CallbackFaults, Compression, Distortion, Down, Endpoint, Fault, FaultKind, Spoil};
 pub use habits::ListOrder;
 pub use journal::RequestRow;
 pub use sender::{Outcome, RawCallback, Sent};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::faults::{CallbackFaults, Down, Fault, Spoil};
+use crate::faults::{CallbackFaults, Distorted, Distortion, Down, Fault, Spoil};
 use crate::simulator::Simulator;
+use crate::tenant::Kind;
 
 impl Simulator {
     /// Sets what happens to callbacks from the next burst on.
@@ -51,6 +52,19 @@ impl Simulator {
     #[must_use]
     pub fn is_spared(&self, key: &str) -> bool {
         crate::lock(&self.inner.faults.spared).contains(key)
+    }
+
+    /// Lets the export write a member of all records of a kind, or of one, in
+    /// another way until [`straighten`](Self::straighten). The truth stands, and
+    /// nobody is told.
+    pub fn distort(&self, kind: &str, key: Option<&str>, how: Distortion) {
+        let distorted = Distorted { kind: Kind::named(kind), key: key.map(str::to_owned), how };
+        crate::lock(&self.inner.faults.distorted).push(distorted);
+    }
+
+    /// Lets the export write every member as it should again.
+    pub fn straighten(&self) {
+        crate::lock(&self.inner.faults.distorted).clear();
     }
 
     /// Answers that [`FaultKind::Hold`](crate::FaultKind::Hold) keeps back.

@@ -1,5 +1,6 @@
 //! The HTTP side: which request goes where, and what every request passes first.
 
+pub(crate) mod compressed;
 pub(crate) mod exports;
 pub(crate) mod filter;
 pub(crate) mod frames;

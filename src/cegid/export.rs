@@ -9,11 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use reqwest::StatusCode;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{
     Call, CallError, Class, Client, Query, Stage,
     attachments::Keeping,
+    body::body_stream,
     brisk::brisk,
     broken::Broken,
     frames::{Frame, FrameError, FrameReader, Limits},
@@ -88,10 +90,15 @@ impl Client {
         let mut url = self.url(path);
         url.set_query(Some(&query.parameters()));
         let answer = self.send(stage, Call::Export, |http| http.get(url.clone())).await?;
+        if !matches!(answer.status(), StatusCode::OK | StatusCode::NO_CONTENT) {
+            self.count(stage, Some(Class::Unexpected));
+            let says = format!("{}, which is no answer of an export", answer.status());
+            return Err(CallError::new(stage, Class::Unexpected, says));
+        }
         let mut left = self.limits.response_limit;
         // What is counted is inflated already.
-        let body = answer.bytes_stream().map(move |chunk| {
-            let chunk = chunk.map_err(|error| CallError::transport(stage, &error))?;
+        let body = body_stream(stage, answer).map(move |chunk| {
+            let chunk = chunk?;
             left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
                 CallError::new(stage, Class::Unexpected, "the answer is larger than export.response_limit")
             })?;

@@ -5,6 +5,7 @@
 //! decides nothing: when to call again is the worker's business.
 
 mod attachments;
+mod body;
 mod brisk;
 mod broken;
 pub mod error;
@@ -22,7 +23,11 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use reqwest::{RequestBuilder, Response, redirect};
+use reqwest::{
+    RequestBuilder, Response,
+    header::{ACCEPT_ENCODING, HeaderMap, HeaderValue},
+    redirect,
+};
 use url::Url;
 
 pub use broken::Broken;
@@ -77,7 +82,11 @@ enum Call {
 /// # Errors
 /// When the machine has no CA certificates.
 pub fn http_client(export: &settings::Export) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+    let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
+    // Bodies are decompressed by `body`: what reqwest does ends at the first gzip member, whatever follows it.
+    let builder = reqwest::Client::builder().no_gzip().no_brotli().no_deflate().no_zstd();
+    builder
+        .default_headers(headers)
         .redirect(redirect::Policy::none())
         .connect_timeout(export.connect_timeout)
         .read_timeout(export.read_timeout)
@@ -166,17 +175,18 @@ impl Client {
 
     /// The body of a short answer, capped; not one that only looks like a success.
     async fn body(&self, stage: Stage, answer: Response) -> Result<Bytes, CallError> {
-        let body = self.whole_body(stage, answer).await?;
-        let Some(says) = disguised(&body) else { return Ok(body) };
-        self.count(stage, Some(Class::Unexpected));
-        Err(CallError::new(stage, Class::Unexpected, says))
+        let body = self.whole_body(stage, answer).await.and_then(|body| match disguised(&body) {
+            None => Ok(body),
+            Some(says) => Err(CallError::new(stage, Class::Unexpected, says)),
+        });
+        body.inspect_err(|error| self.count(stage, Some(error.class)))
     }
 
     async fn whole_body(&self, stage: Stage, answer: Response) -> Result<Bytes, CallError> {
-        let mut stream = answer.bytes_stream();
+        let mut stream = body::body_stream(stage, answer);
         let mut body = Vec::new();
         while let Some(chunk) = stream.next().await {
-            body.extend_from_slice(&chunk.map_err(|error| CallError::transport(stage, &error))?);
+            body.extend_from_slice(&chunk?);
             if body.len() > SHORT_ANSWER {
                 return Err(CallError::new(stage, Class::Unexpected, "the answer is larger than 8 MiB"));
             }
@@ -194,7 +204,7 @@ impl Client {
             Ok(answer) => {
                 let (status, headers) = (answer.status(), answer.headers().clone());
                 let mut body = Vec::new();
-                let mut stream = answer.bytes_stream();
+                let mut stream = body::body_stream(stage, answer);
                 while let Some(Ok(chunk)) = stream.next().await {
                     body.extend_from_slice(&chunk);
                     if body.len() >= ERROR_BODY {

@@ -130,6 +130,9 @@ fn print(of: &OfTenant) {
     let OfTenant { tenant, ledger, .. } = of;
     let says = match of.verdict {
         Verdict::Balances => "balances".to_owned(),
+        Verdict::Waits if ledger.waiting + ledger.subjects_waiting + ledger.reports_waiting == 0 => {
+            "nothing is lost; what is still to be done is said below".to_owned()
+        }
         Verdict::Waits => format!(
             "nothing is lost; {} deliveries, {} subjects and {} reports wait",
             ledger.waiting, ledger.subjects_waiting, ledger.reports_waiting

@@ -129,8 +129,12 @@ fn line(run: &Run) -> String {
         (None, None, Some(at)) => format!("due {}", written(at)),
         (None, None, None) => "waiting for its turn".to_owned(),
     };
+    let stalled = match run.stalls {
+        0 => String::new(),
+        times => format!("; its list does not advance ({times} times in a row)"),
+    };
     format!(
-        "{tenant} {kind} {purpose} #{position}: {state}; {} records, {} changed, {} unreadable, {} asked for by key",
+        "{tenant} {kind} {purpose} #{position}: {state}; {} records, {} changed, {} unreadable, {} asked for by key{stalled}",
         run.records, run.changed, run.broken, run.unseen
     )
 }

@@ -1,7 +1,7 @@
 //! The members of `applicantdetail` that are used.
 
 use super::{
-    Coded, Document, Kind, Listed,
+    Anonymisation, Coded, Document, Kind, Listed,
     attachment::essence,
     document::Weight,
     lenient::{Flag, List, Text, view},
@@ -29,7 +29,7 @@ view! {
         email: Text<'a> = "email",
         title: Text<'a> = "title",
         status: Coded = "status",
-        anonymised: Flag = "isAnonymized",
+        anonymisation: Anonymisation = "isAnonymized",
         created: Text<'a> = "creationDate",
         modified: Text<'a> = "modificationDate",
         personal: Personal<'a> = "personalInformation",
@@ -92,7 +92,7 @@ pub(super) fn read(json: &str) -> Result<Document, RecordError> {
     document.raw = json.to_owned();
     document.created = candidate.created.owned();
     document.modified = candidate.modified.owned();
-    document.anonymised = candidate.anonymised.0.unwrap_or(false);
+    document.anonymisation = candidate.anonymisation;
     document.email = candidate.email.owned();
     document.listed = wrapper.attachments.0.into_iter().filter_map(listed).collect();
     document.title = candidate.title.owned().unwrap_or_default();

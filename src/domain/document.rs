@@ -6,7 +6,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Attachment, Coded, Kind, Listed, Subject,
+    Anonymisation, Attachment, Coded, Kind, Listed, Subject,
     fold::{Stemming, fold_up_to},
 };
 
@@ -15,6 +15,17 @@ const WORDS: usize = 200_000;
 
 /// Version of the mapping from a record to a document: raised when documents that are held must be made anew.
 pub const FORM: i32 = 1;
+
+/// What a record says about being searchable. Candidates are live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// Its status is one of `live_statuses`.
+    Live,
+    /// Its status is another one.
+    NotLive,
+    /// No status id could be read: what is held stays searchable or hidden.
+    Unknown,
+}
 
 /// A record as it is indexed. Its `Debug` shows nothing of a person.
 #[derive(Clone)]
@@ -26,10 +37,10 @@ pub struct Document {
     pub language: Option<i32>,
     /// Status, with its label in the language of the record.
     pub status: Option<Coded>,
-    /// Whether it is searchable.
-    pub live: bool,
-    /// Whether Cegid has anonymised the person: it must leave the index.
-    pub anonymised: bool,
+    /// What it says about being searchable.
+    pub visibility: Visibility,
+    /// What it says about the person being anonymised.
+    pub anonymisation: Anonymisation,
     /// Creation date as Cegid wrote it.
     pub created: Option<String>,
     /// Modification date as Cegid wrote it.
@@ -75,8 +86,8 @@ impl Document {
             title: String::new(),
             language: None,
             status: None,
-            live: true,
-            anonymised: false,
+            visibility: Visibility::Live,
+            anonymisation: Anonymisation::No,
             created: None,
             modified: None,
             attachments: None,
@@ -171,7 +182,7 @@ impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Document")
             .field("kind", &self.kind())
-            .field("live", &self.live)
+            .field("visibility", &self.visibility)
             .field("bytes", &self.raw.len())
             .finish_non_exhaustive()
     }

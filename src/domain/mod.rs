@@ -1,5 +1,6 @@
 //! The words of the service and the meaning of a record: pure, no I/O.
 
+mod anonymisation;
 mod attachment;
 mod candidate;
 mod coded;
@@ -12,9 +13,10 @@ mod partial_key;
 mod record;
 mod vacancy;
 
+pub use anonymisation::Anonymisation;
 pub use attachment::{Attachment, Listed, essence};
 pub use coded::Coded;
-pub use document::{CodedField, Document, FORM};
+pub use document::{CodedField, Document, FORM, Visibility};
 pub use fold::Stemming;
 pub use ids::{CandidateId, Kind, Subject, TenantId, VacancyReference};
 pub use partial_key::key_in_prefix;

@@ -79,7 +79,10 @@ pub(super) fn usable_key(key: &str) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{
+        super::{Anonymisation, Visibility},
+        *,
+    };
 
     fn read(kind: Kind, value: &Value) -> Result<Record, RecordError> {
         read_record(kind, value.to_string().as_bytes(), &["_TS_CO_OfferStatus_Diffuse".into()])
@@ -122,8 +125,8 @@ mod tests {
             let document = &record.document;
             assert_eq!(record.subject.key(), "2016-48 ");
             assert_eq!(
-                (document.title.as_str(), document.language, document.live),
-                ("Développeur C++ H/F", Some(1036), true)
+                (document.title.as_str(), document.language, document.visibility),
+                ("Développeur C++ H/F", Some(1036), Visibility::Live)
             );
             assert_eq!(document.folded()[0], "developpeur cplusplus h f");
             assert_eq!(document.folded()[2], "missions varies deja");
@@ -157,12 +160,22 @@ mod tests {
     }
 
     #[test]
-    fn a_vacancy_in_another_status_is_not_live() {
+    fn a_vacancy_in_another_status_is_not_live_and_without_one_nothing_is_known() {
+        let visibility = |value: &Value| read(Kind::Vacancy, value).unwrap().document.visibility;
         let mut value = vacancy();
-        value["status"]["id"] = json!("_TS_CO_OfferStatus_Archive");
-        assert!(!read(Kind::Vacancy, &value).unwrap().document.live);
-        value["status"] = Value::Null;
-        assert!(!read(Kind::Vacancy, &value).unwrap().document.live);
+        for status in
+            [json!({"id": "_TS_CO_OfferStatus_Archive"}), json!("_TS_CO_OfferStatus_Archive"), json!({"id": 7})]
+        {
+            value["status"] = status;
+            assert_eq!(visibility(&value), Visibility::NotLive, "{}", value["status"]);
+        }
+        let unreadable = [json!({"id": null, "label": "Diffusée"}), json!({"id": " "}), json!({"id": true}), json!([])];
+        for status in unreadable.into_iter().chain([Value::Null, json!({}), json!(""), json!(true)]) {
+            value["status"] = status;
+            assert_eq!(visibility(&value), Visibility::Unknown, "{}", value["status"]);
+        }
+        value.as_object_mut().unwrap().remove("status");
+        assert_eq!(visibility(&value), Visibility::Unknown);
     }
 
     #[test]
@@ -172,7 +185,7 @@ mod tests {
             assert_eq!((document.key(), document.title.as_str()), ("_TS-00001", "Cheffe de projet"));
             assert_eq!(document.email(), Some("ana@example.org"));
             assert!(document.folded()[0].contains("exemple") && document.folded()[2].contains("analyste"));
-            assert!(document.live && !document.anonymised);
+            assert_eq!((document.visibility, document.anonymisation), (Visibility::Live, Anonymisation::No));
         }
         assert!(read(Kind::Candidate, &candidate()).unwrap().document.raw().contains("vacancyReference"));
     }
@@ -198,12 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn an_anonymised_candidate_is_known_as_such_however_it_is_written() {
-        for said in [json!(true), json!("true"), json!(1)] {
-            let mut value = candidate();
-            value["candidateDetail"]["isAnonymized"] = said;
-            assert!(read(Kind::Candidate, &value).unwrap().document.anonymised);
-        }
+    fn a_candidate_is_anonymised_by_the_member_of_that_name_alone() {
+        let mut value = candidate();
+        let mut read_with = |said: Option<Value>| {
+            let detail = value["candidateDetail"].as_object_mut().unwrap();
+            detail.remove("isAnonymized");
+            detail.extend(said.map(|said| ("isAnonymized".to_owned(), said)));
+            read(Kind::Candidate, &value).unwrap().document.anonymisation
+        };
+        assert_eq!(read_with(Some(json!("Oui"))), Anonymisation::Yes);
+        assert_eq!(read_with(Some(json!({"value": true}))), Anonymisation::Unclear);
+        assert_eq!(read_with(None), Anonymisation::No);
     }
 
     #[test]

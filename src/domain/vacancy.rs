@@ -1,7 +1,7 @@
 //! The members of `offerDetail` that are used.
 
 use super::{
-    Coded, Document, Kind,
+    Coded, Document, Kind, Visibility,
     document::Weight,
     html::push_plain,
     lenient::{List, Text, Unread, Whole, view},
@@ -62,7 +62,7 @@ view! {
     }
 }
 
-/// Reads a vacancy, live when its status is one of `live`.
+/// Reads a vacancy; `live` holds the status ids of those that are searchable.
 pub(super) fn read(json: &str, live: &[String]) -> Result<Document, RecordError> {
     let (detail, offer) = unwrap(json).map_err(|_| RecordError::NotJson)?;
     let mut document = keyed(Kind::Vacancy, &offer.reference)?;
@@ -70,7 +70,11 @@ pub(super) fn read(json: &str, live: &[String]) -> Result<Document, RecordError>
     document.language = offer.language.0;
     document.created = offer.created.owned();
     document.modified = offer.modified.owned();
-    document.live = offer.status.id.as_ref().is_some_and(|id| live.contains(id));
+    document.visibility = match &offer.status.id {
+        Some(id) if live.contains(id) => Visibility::Live,
+        Some(id) if !id.trim().is_empty() => Visibility::NotLive,
+        _ => Visibility::Unknown,
+    };
     document.title = offer.job.title.owned().unwrap_or_default();
     let title = document.title.clone();
     document.words(Weight::A, &title);

@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 use crate::{
-    domain::{Kind, RecordError, read_record},
+    domain::{Kind, RecordError, Visibility, read_record},
     intake::fuzzing::payload,
 };
 
@@ -38,7 +38,8 @@ pub fn json(input: &[u8]) {
             assert!(!text.contains('\0'));
         }
         if kind == Kind::Vacancy {
-            assert_eq!(document.live, status == Some(LIVE));
+            assert_eq!(document.visibility == Visibility::Live, status == Some(LIVE));
+            assert!(status.is_some() || document.visibility == Visibility::Unknown);
         }
         for words in document.folded() {
             assert!(words.len() <= WORDS);

@@ -19,14 +19,26 @@ pub struct Held {
     pub key: String,
     /// SHA-256 of its content.
     pub content: Vec<u8>,
+    /// Whether it is found.
+    pub searchable: bool,
+    /// Whether it has, or once had, a readable status.
+    pub has_status: bool,
     form: i32,
-    searchable: bool,
+}
+
+/// A document to be written.
+#[derive(Clone, Copy)]
+pub struct Write<'a> {
+    /// What a read showed.
+    pub document: &'a Document,
+    /// Whether it is found.
+    pub searchable: bool,
 }
 
 impl Held {
     /// Whether writing this document would change nothing.
-    pub fn is(&self, document: &Document) -> bool {
-        self.form == FORM && self.searchable == document.live && self.shows(document)
+    pub fn is(&self, write: Write<'_>) -> bool {
+        self.form == FORM && self.searchable == write.searchable && self.shows(write.document)
     }
 
     /// Whether the document's content is what is held, whatever was made out of it.
@@ -42,8 +54,8 @@ impl Held {
 pub async fn held(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, keys: &[&str]) -> sqlx::Result<Vec<Held>> {
     sqlx::query_as!(
         Held,
-        "select key, content, form, searchable from document where tenant = $1 and kind = $2 and key = any($3)
-         order by key for update",
+        r#"select key, content, form, searchable, status is not null as "has_status!" from document
+           where tenant = $1 and kind = $2 and key = any($3) order by key for update"#,
         tenant.as_str(),
         kind.as_str(),
         keys as _
@@ -62,17 +74,18 @@ pub async fn write(
     kind: Kind,
     read: i64,
     now: DateTime<Utc>,
-    documents: &[&Document],
+    writes: &[Write<'_>],
 ) -> sqlx::Result<()> {
-    if documents.is_empty() {
+    if writes.is_empty() {
         return Ok(());
     }
+    let documents: Vec<&Document> = writes.iter().map(|write| write.document).collect();
     let column = |of: fn(&Document) -> String| documents.iter().map(|document| of(document)).collect::<Vec<String>>();
     let optional = |of: fn(&Document) -> Option<String>| {
         documents.iter().map(|document| of(document).as_deref().map(storable)).collect::<Vec<Option<String>>>()
     };
     let keys: Vec<&str> = documents.iter().map(|document| document.key()).collect();
-    let searchable: Vec<bool> = documents.iter().map(|document| document.live).collect();
+    let searchable: Vec<bool> = writes.iter().map(|write| write.searchable).collect();
     let titles = column(|document| storable(&document.title));
     let languages: Vec<Option<i32>> = documents.iter().map(|document| document.language).collect();
     let statuses = optional(|document| document.status.as_ref()?.id.clone());
@@ -98,7 +111,10 @@ pub async fn write(
            order by u.key
            on conflict (tenant, kind, key) do update set
              read_number = excluded.read_number, searchable = excluded.searchable, title = excluded.title,
-             language = excluded.language, status = excluded.status, created = excluded.created,
+             language = excluded.language,
+             status = case excluded.kind when 'vacancy' then coalesce(excluded.status, document.status)
+                                         else excluded.status end,
+             created = excluded.created,
              modified = excluded.modified, coded = excluded.coded, raw = excluded.raw,
              content = excluded.content, form = excluded.form,
              indexed_at = excluded.indexed_at, search = excluded.search
@@ -170,15 +186,32 @@ pub async fn delete(
     Ok(())
 }
 
-/// Documents by tenant and kind, for the operators.
+/// Documents of a tenant and kind, for the operators.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    /// Name of the tenant in the settings.
+    pub tenant: String,
+    /// `vacancy` or `candidate`.
+    pub kind: String,
+    /// Those that are found.
+    pub live: i64,
+    /// Those that are kept and not found.
+    pub hidden: i64,
+}
+
+/// Documents by tenant and kind.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn counts(database: &Database) -> sqlx::Result<Vec<(String, String, i64)>> {
-    sqlx::query!(r#"select tenant, kind, count(*) as "count!" from document group by tenant, kind"#)
-        .map(|row| (row.tenant, row.kind, row.count))
-        .fetch_all(database.pool())
-        .await
+pub async fn counts(database: &Database) -> sqlx::Result<Vec<Counts>> {
+    sqlx::query_as!(
+        Counts,
+        r#"select tenant, kind, count(*) filter (where searchable) as "live!",
+                  count(*) filter (where not searchable) as "hidden!"
+           from document group by tenant, kind"#
+    )
+    .fetch_all(database.pool())
+    .await
 }
 
 /// Key, title and whether it is searchable, of every document of a tenant and kind.

@@ -223,8 +223,8 @@ async fn newest(
     Ok(Page::new(rows))
 }
 
-/// One document, searchable or not, and for a vacancy its detail object as received: a candidate's is personal data,
-/// and is not read.
+/// One document. A vacancy is shown searchable or not, with its detail object as received. A candidate who is hidden is
+/// not shown, and the detail object is personal data and is not read.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -242,7 +242,7 @@ pub async fn one(
     let found = sqlx::query!(
         r#"select key, searchable, title, language, status, created, modified, coded, indexed_at,
                   case kind when 'vacancy' then raw end as raw
-           from document where tenant = $1 and kind = $2 and key = $3"#,
+           from document where tenant = $1 and kind = $2 and key = $3 and (searchable or kind = 'vacancy')"#,
         tenant.as_str(),
         kind.as_str(),
         key

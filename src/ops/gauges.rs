@@ -11,7 +11,7 @@ use crate::{
     gaps, hooks,
     index::{attachments, documents},
     lifecycle::Stop,
-    metrics::{Hooks, Metrics, OfKind, OfTenant},
+    metrics::{Documents, Hooks, Metrics, OfKind, OfTenant},
     outbox, subjects, sweeps, unreadable,
 };
 
@@ -34,6 +34,12 @@ fn labels(tenant: &str, kind: &str) -> Option<OfKind> {
     Some(OfKind { tenant: tenant.to_owned(), kind: kind.parse::<Kind>().ok()?.as_str() })
 }
 
+fn set_documents(metrics: &Metrics, OfKind { tenant, kind }: &OfKind, live: i64, hidden: i64) {
+    for (state, count) in [("live", live), ("hidden", hidden)] {
+        metrics.documents.get_or_create(&Documents { tenant: tenant.clone(), kind, state }).set(count);
+    }
+}
+
 async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Result<()> {
     let (depths, documents) = (subjects::depths(database).await?, documents::counts(database).await?);
     let (reports, loads) = (outbox::depths(database).await?, sweeps::loads(database).await?);
@@ -44,12 +50,13 @@ async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Re
         let age = depth.oldest.map_or(0.0, |oldest| (clock.now() - oldest).as_seconds_f64().max(0.0));
         metrics.oldest.get_or_create(&labels).set(age);
         // What has no row below has none.
-        metrics.documents.get_or_create(&labels).set(0);
+        set_documents(metrics, &labels, 0, 0);
         metrics.reports_waiting.get_or_create(&labels).set(0);
         metrics.removals_held.get_or_create(&labels).set(0);
     }
-    for (tenant, kind, count) in &documents {
-        labels(tenant, kind).map(|labels| metrics.documents.get_or_create(&labels).set(*count));
+    for counts in &documents {
+        let Some(labels) = labels(&counts.tenant, &counts.kind) else { continue };
+        set_documents(metrics, &labels, counts.live, counts.hidden);
     }
     for (tenant, kind, count) in &reports {
         labels(tenant, kind).map(|labels| metrics.reports_waiting.get_or_create(&labels).set(*count));

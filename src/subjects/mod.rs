@@ -22,7 +22,9 @@ pub use raise::{
     Next, Unseen, count_listed, defer, in_round, next_confirm, request_unseen, unlisted, want, want_again, want_next,
     want_once,
 };
-pub use settle::{Failures, Postponed, REPORTED_REPEATS, ReadFailure, Settled, Why, postpone, settle};
+pub use settle::{
+    Failures, Postponed, REPORTED_REPEATS, ReadFailure, Settled, Unclear, Why, hide_unclear, postpone, settle,
+};
 
 use crate::{
     database::Database,
@@ -78,6 +80,8 @@ pub struct Claimed {
     pub failing_since: Option<DateTime<Utc>>,
     /// When the first of two absences was read.
     pub absent_since: Option<DateTime<Utc>>,
+    /// When a read first showed a sign of anonymisation in an unknown form.
+    pub unclear_since: Option<DateTime<Utc>>,
     /// When it was first read as present again after its removal.
     pub returned_at: Option<DateTime<Utc>>,
     /// When it went from settled to wanted.
@@ -113,7 +117,7 @@ pub struct Due {
 pub async fn claim(database: &Database, tenant: &TenantId, kind: Kind, due: Due) -> sqlx::Result<Vec<Claimed>> {
     sqlx::query!(
         r#"select key as "key!", wanted as "wanted!", state as "state!", attempts as "attempts!", failing_since,
-                  absent_since, returned_at, waiting_since, due_at as "due_at!",
+                  absent_since, unclear_since, returned_at, waiting_since, due_at as "due_at!",
                   announced > settled as "announced!", released_at is not null as "released!"
            from (
              (select * from subject
@@ -140,6 +144,7 @@ pub async fn claim(database: &Database, tenant: &TenantId, kind: Kind, due: Due)
         attempts: row.attempts.unsigned_abs(),
         failing_since: row.failing_since,
         absent_since: row.absent_since,
+        unclear_since: row.unclear_since,
         returned_at: row.returned_at,
         waiting_since: row.waiting_since,
         due_at: row.due_at,
@@ -215,6 +220,8 @@ pub struct Locked {
     pub state: State,
     /// Whether an absence is noted.
     pub absent: bool,
+    /// Whether an unclear sign of anonymisation is noted.
+    pub unclear: bool,
 }
 
 /// Locks subjects, in key order, and tells what they are now.
@@ -228,13 +235,13 @@ pub async fn locked(
     keys: &[String],
 ) -> sqlx::Result<Vec<Locked>> {
     sqlx::query!(
-        r#"select key, state, absent_since is not null as "absent!" from subject
+        r#"select key, state, absent_since is not null as "absent!", unclear_since is not null as "unclear!" from subject
            where tenant = $1 and kind = $2 and key = any($3) order by key for no key update"#,
         tenant.as_str(),
         kind.as_str(),
         keys
     )
-    .map(|row| Locked { key: row.key, state: State::from_column(&row.state), absent: row.absent })
+    .map(|row| Locked { key: row.key, state: State::from_column(&row.state), absent: row.absent, unclear: row.unclear })
     .fetch_all(tx)
     .await
 }

@@ -76,7 +76,7 @@ pub async fn settle(
              waiting_since = case when held.wanted > $3 then $4::timestamptz end,
              attempts = 0, failing_since = null, last_error = null, dead_at = null,
              failure_digest = null, failure_repeats = 0,
-             absent_since = null, returned_at = null, held_at = null,
+             absent_since = null, unclear_since = null, returned_at = null, held_at = null,
              released_at = case when excluded.removed_cause is not null or excluded.vanished_at is not null
                                 then held.released_at end,
              -- A record that is shown ends it; what was removed stays counted until then.
@@ -120,6 +120,57 @@ pub async fn settle(
         RETURNING[1] as _,
         &returns,
         &vanished,
+    )
+    .fetch_all(tx)
+    .await
+}
+
+/// A subject that a read showed with a sign of anonymisation in an unknown form.
+#[derive(Debug, Clone)]
+pub struct Unclear {
+    /// Candidate id.
+    pub key: String,
+    /// When it is to be read again.
+    pub due_at: DateTime<Utc>,
+}
+
+/// Hides such subjects and asks for another read. A removed one, and one that a newer read has settled, is left alone.
+///
+/// Returns the keys that are hidden now.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn hide_unclear(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    kind: Kind,
+    read: i64,
+    now: DateTime<Utc>,
+    subjects: &[Unclear],
+) -> sqlx::Result<Vec<String>> {
+    if subjects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<&str> = subjects.iter().map(|subject| subject.key.as_str()).collect();
+    let due_at: Vec<DateTime<Utc>> = subjects.iter().map(|subject| subject.due_at).collect();
+    sqlx::query_scalar!(
+        "insert into subject as held (tenant, kind, key, wanted, due_at, waiting_since, unclear_since)
+         select $1, $2, key, $3, due_at, $4, $4 from unnest($5::text[], $6::timestamptz[]) as read (key, due_at)
+         order by key
+         on conflict (tenant, kind, key) do update set
+           state = case held.state when 'live' then 'hidden' else held.state end,
+           wanted = greatest(held.wanted, $3), due_at = excluded.due_at,
+           waiting_since = coalesce(held.waiting_since, $4), unclear_since = coalesce(held.unclear_since, $4),
+           absent_since = null, attempts = 0, failing_since = null, last_error = null, dead_at = null,
+           failure_digest = null, failure_repeats = 0
+         where held.settled < $3 and held.state <> 'removed'
+         returning key",
+        tenant.as_str(),
+        kind.as_str(),
+        read,
+        now,
+        &keys as _,
+        &due_at,
     )
     .fetch_all(tx)
     .await

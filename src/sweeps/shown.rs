@@ -51,6 +51,7 @@ pub struct Run {
     pub broken: i64,
     pub changed: i64,
     pub unseen: i64,
+    pub stalls: i32,
 }
 
 /// What is not finished, and the last finished run of each that recurs.
@@ -61,7 +62,7 @@ pub async fn runs(database: &Database) -> sqlx::Result<Vec<Run>> {
     sqlx::query_as!(
         Run,
         r#"select tenant, kind, use as purpose, position, nullif(due_at, '-infinity') as due_at, started_at,
-             finished_at, records, broken, changed, unseen
+             finished_at, records, broken, changed, unseen, stalls
            from sweep s
            where finished_at is null or use <> 'initial' and not exists
              (select from sweep n where n.tenant = s.tenant and n.kind = s.kind and n.use = s.use

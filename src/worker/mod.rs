@@ -9,6 +9,7 @@
 
 mod attachments;
 mod courtesy;
+mod doubts;
 mod farewell;
 mod halving;
 pub mod hooks;

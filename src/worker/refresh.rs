@@ -333,6 +333,7 @@ impl Refresher {
                  Cegid that none is there, then run `cegid-indexer sweeps confirm`"
             );
         }
+        self.context.count_doubts(self.kind, written);
         let metrics = &self.context.shared.metrics;
         let (tenant, kind) = (self.context.tenant.to_string(), self.kind.as_str());
         for (outcome, count) in [

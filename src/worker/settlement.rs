@@ -8,6 +8,8 @@
 //! shown unchanged, and of what failed. A subject that a newer read has settled meanwhile is left out, with its document
 //! and report item, by beginning again without it; and so is one that an operator has erased.
 
+mod written;
+
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,14 +17,16 @@ use sqlx::PgConnection;
 
 use crate::{
     database::{Database, Failure, failure},
-    domain::{Document, Kind},
+    domain::{Document, Kind, Visibility},
     erasure,
     index::{attachments, documents},
     kill,
     outbox::{self, Noted, Noting},
-    subjects::{self, Postponed, Settled, State, Why},
+    subjects::{self, Postponed, Settled, State, Unclear, Why},
     tenancy::{Lease, fence},
 };
+
+pub use written::Written;
 
 /// Cause of a removal because two reads did not show the subject.
 pub(super) const ABSENCE: &str = "absence";
@@ -30,6 +34,8 @@ pub(super) const ABSENCE: &str = "absence";
 pub(super) const ANONYMISED: &str = "anonymised";
 /// A removal that waits for an operator is read again after so long, in case the record is back.
 pub(super) const HELD: TimeDelta = TimeDelta::hours(1);
+/// Cause of a removal because two reads showed a sign of anonymisation in a form that is not known.
+pub(super) const UNCLEAR: &str = "unclear";
 /// Contention with the inbox or another settlement is short.
 const ATTEMPTS: usize = 5;
 
@@ -43,6 +49,24 @@ pub struct Indexed {
     pub announced: bool,
     /// Whether it was removed, and may come back.
     pub returns: bool,
+    /// Whether the list that showed it was asked for published ones: without a readable status it then counts as live.
+    pub listed_as_live: bool,
+}
+
+impl Indexed {
+    /// What is written, when this is held. An unknown status leaves what is held live or hidden as it is; only a vacancy
+    /// that never had a readable one goes by the list.
+    fn write(&self, held: Option<&documents::Held>) -> documents::Write<'_> {
+        let searchable = match self.document.visibility {
+            Visibility::Live => true,
+            Visibility::NotLive => false,
+            Visibility::Unknown => match held {
+                Some(held) if held.searchable || held.has_status => held.searchable,
+                _ => self.listed_as_live,
+            },
+        };
+        documents::Write { document: &self.document, searchable }
+    }
 }
 
 /// What a read of several subjects of one kind came to.
@@ -59,50 +83,14 @@ pub struct Settlement {
     pub indexed: Vec<Indexed>,
     /// To be removed, and why.
     pub removed: Vec<(String, &'static str)>,
+    /// To be hidden until it is clear whether they are anonymised.
+    pub unclear: Vec<Unclear>,
     /// Settled without a change: absent and never indexed, or removed before.
     pub unchanged: Vec<(String, State)>,
     /// Not settled.
     pub postponed: Vec<Postponed>,
     /// What is reported of those whose read failed, once that is their outcome.
     pub failed: Vec<Noted>,
-}
-
-/// What was written.
-#[derive(Debug, Default)]
-pub struct Written {
-    /// Documents that were written.
-    pub indexed: usize,
-    /// Records that showed what the index held.
-    pub same: usize,
-    /// Outcomes that were noted for reporting.
-    pub noted: usize,
-    /// Keys that were removed.
-    pub removed: usize,
-    /// Keys whose removal waits for an operator, because too many vanish.
-    pub held: usize,
-    /// Keys whose removal waits for an operator, because no other record is left that could prove it.
-    pub unproven: usize,
-    /// Keys that were buried.
-    pub buried: usize,
-    /// Keys that a newer read had settled.
-    pub superseded: usize,
-    /// Keys whose data the database refused, and why: nothing was written about them.
-    pub unstorable: Vec<(String, String)>,
-}
-
-impl Written {
-    /// And this.
-    pub fn add(&mut self, part: Written) {
-        self.indexed += part.indexed;
-        self.same += part.same;
-        self.noted += part.noted;
-        self.removed += part.removed;
-        self.held += part.held;
-        self.unproven += part.unproven;
-        self.buried += part.buried;
-        self.superseded += part.superseded;
-        self.unstorable.extend(part.unstorable);
-    }
 }
 
 /// Why nothing was written.
@@ -126,6 +114,7 @@ impl Settlement {
             guard,
             indexed: Vec::new(),
             removed: Vec::new(),
+            unclear: Vec::new(),
             unchanged: Vec::new(),
             postponed: Vec::new(),
             failed: Vec::new(),
@@ -191,6 +180,7 @@ impl Settlement {
                     written = Written { superseded: written.superseded + superseded.len(), ..Written::default() };
                     self.indexed.retain(|one| !superseded.contains(one.document.key()));
                     self.removed.retain(|(key, _)| !superseded.contains(key));
+                    self.unclear.retain(|subject| !superseded.contains(&subject.key));
                     self.unchanged.retain(|(key, _)| !superseded.contains(key));
                     self.postponed.retain(|subject| !superseded.contains(&subject.key));
                 }
@@ -207,7 +197,8 @@ impl Settlement {
         let indexed = self.indexed.iter().map(|one| one.document.key());
         let others = self.removed.iter().map(|(key, _)| key).chain(self.unchanged.iter().map(|(key, _)| key));
         let postponed = self.postponed.iter().map(|subject| &subject.key);
-        indexed.chain(others.chain(postponed).map(String::as_str)).collect()
+        let unclear = self.unclear.iter().map(|subject| &subject.key);
+        indexed.chain(others.chain(postponed).chain(unclear).map(String::as_str)).collect()
     }
 
     /// Gives the keys that a newer read has settled, or that were erased; nothing was then written.
@@ -226,7 +217,7 @@ impl Settlement {
             return Ok(Some(erased.into_iter().collect()));
         }
         let absent: Vec<&str> =
-            self.removed.iter().filter(|(_, cause)| *cause == ABSENCE).map(|(key, _)| key.as_str()).collect();
+            self.removed.iter().filter(|(_, cause)| *cause != ANONYMISED).map(|(key, _)| key.as_str()).collect();
         let back = subjects::hold_back(&mut tx, tenant, kind, now, self.guard, &absent).await?;
         let removed: Vec<&(String, &str)> = self.removed.iter().filter(|(key, _)| !back.contains(key)).collect();
         let gone: Vec<&str> = removed.iter().map(|(key, _)| key.as_str()).collect();
@@ -241,12 +232,16 @@ impl Settlement {
         let files = attachments::kept(&mut tx, tenant, self.indexed.iter().map(|one| &one.document)).await?;
         let is = |one: &&Indexed| {
             let document = &one.document;
-            held.get(document.key()).is_some_and(|held| held.is(document)) && files.are_of(document)
+            let held = held.get(document.key());
+            held.is_some_and(|held| held.is(one.write(Some(held)))) && files.are_of(document)
         };
         let (same, new): (Vec<&Indexed>, Vec<&Indexed>) = self.indexed.iter().partition(is);
+        let writes: Vec<documents::Write<'_>> = new.iter().map(|one| one.write(held.get(one.document.key()))).collect();
         let found: Vec<&Document> = new.iter().map(|one| &one.document).collect();
-        documents::write(&mut tx, tenant, kind, read, now, &found).await?;
+        documents::write(&mut tx, tenant, kind, read, now, &writes).await?;
         documents::delete(&mut tx, tenant, kind, read, &gone).await?;
+        let unclear: Vec<&str> = self.unclear.iter().map(|subject| subject.key.as_str()).collect();
+        documents::hide(&mut tx, tenant, kind, &unclear).await?;
         attachments::write(&mut tx, tenant, read, now, &found).await?;
         attachments::delete(&mut tx, tenant, kind, read, &gone).await?;
         let (announced, unannounced): (Vec<&Indexed>, Vec<&Indexed>) = same.iter().partition(|one| one.announced);
@@ -268,6 +263,12 @@ impl Settlement {
             tx.rollback().await?;
             return Ok(Some(left));
         }
+        let doubted = subjects::hide_unclear(&mut tx, tenant, kind, read, now, &self.unclear).await?;
+        if doubted.len() < unclear.len() {
+            let left = unclear.iter().map(|key| (*key).to_owned()).filter(|key| !doubted.contains(key)).collect();
+            tx.rollback().await?;
+            return Ok(Some(left));
+        }
         let held_back = back.iter().map(|key| Postponed { key: key.clone(), due_at: now + HELD, why: Why::Held });
         let postponed: Vec<Postponed> = self.postponed.iter().cloned().chain(held_back).collect();
         let failures = subjects::postpone(&mut tx, tenant, kind, read, now, &postponed).await?;
@@ -281,6 +282,12 @@ impl Settlement {
         written.same = same.len();
         written.removed = gone.len();
         written.held = back.len();
+        written.unclear = unclear.len();
+        written.status_unknown =
+            self.indexed.iter().filter(|one| one.document.visibility == Visibility::Unknown).count();
+        let was_found =
+            |write: &&documents::Write<'_>| held.get(write.document.key()).is_some_and(|held| held.searchable);
+        written.hidden = writes.iter().filter(|write| !write.searchable).filter(was_found).count();
         written.unproven = self.postponed.iter().filter(|subject| matches!(subject.why, Why::Held)).count();
         written.buried = failures.buried;
         Ok(None)
@@ -292,13 +299,14 @@ impl Settlement {
         removed: &[&'a (String, &'static str)],
         held: &HashMap<String, documents::Held>,
     ) -> Vec<Settled<'a>> {
-        let indexed = self.indexed.iter().map(|Indexed { document, returns, .. }| {
-            let held = held.get(document.key());
+        let indexed = self.indexed.iter().map(|one| {
+            let held = held.get(one.document.key());
+            let documents::Write { document, searchable } = one.write(held);
             let same = held.is_some_and(|held| held.shows(document));
             // A vacancy that was never live is no loss to the index.
-            let gap = self.gaps && !same && (held.is_some() || document.live);
-            let state = if document.live { State::Live } else { State::Hidden };
-            Settled { key: document.key(), state, removed: None, same, gap, returns: *returns, vanished: false }
+            let gap = self.gaps && !same && (held.is_some() || searchable);
+            let state = if searchable { State::Live } else { State::Hidden };
+            Settled { key: document.key(), state, removed: None, same, gap, returns: one.returns, vanished: false }
         });
         let removed = removed.iter().map(|(key, cause)| Settled {
             key,
@@ -307,7 +315,7 @@ impl Settlement {
             same: false,
             gap: self.gaps && held.contains_key(key),
             returns: false,
-            vanished: *cause == ABSENCE,
+            vanished: *cause != ANONYMISED,
         });
         let unchanged = self.unchanged.iter().map(|(key, state)| Settled {
             key,
@@ -326,8 +334,9 @@ impl Settlement {
 impl Settlement {
     /// Of the subjects that are judged by what they were when they were claimed: those that are something else by now.
     async fn stale(&self, tx: &mut PgConnection, lease: &Lease) -> sqlx::Result<HashSet<String>> {
-        let absent = self.removed.iter().filter(|(_, cause)| *cause == ABSENCE).map(|(key, _)| key.clone());
-        let judged: Vec<String> = absent.chain(self.unchanged.iter().map(|(key, _)| key.clone())).collect();
+        let vanished = self.removed.iter().filter(|(_, cause)| *cause != ANONYMISED);
+        let judged: Vec<String> =
+            vanished.map(|(key, _)| key.clone()).chain(self.unchanged.iter().map(|(key, _)| key.clone())).collect();
         if judged.is_empty() {
             return Ok(HashSet::new());
         }
@@ -338,7 +347,10 @@ impl Settlement {
             match (claimed, found) {
                 (Some(claimed), Some(locked)) => locked.state == claimed,
                 (Some(claimed), None) => claimed == State::Unread,
-                (None, Some(locked)) => locked.absent,
+                (None, Some(locked)) => {
+                    let unclear = self.removed.iter().any(|(gone, cause)| gone == key && *cause == UNCLEAR);
+                    if unclear { locked.unclear } else { locked.absent }
+                }
                 (None, None) => false,
             }
         };

@@ -164,7 +164,12 @@ async fn an_export_that_is_always_cut_comes_through_in_smaller_pages() {
 }
 
 /// A client as the service has it, for a tenant elsewhere.
-fn tenant_at(base_url: &str, settings: &[(&str, &str)]) -> Client {
+pub fn tenant_at(base_url: &str, settings: &[(&str, &str)]) -> Client {
+    tenant_through(None, base_url, settings)
+}
+
+/// The same with an HTTP client of its own.
+pub fn tenant_through(http: Option<reqwest::Client>, base_url: &str, settings: &[(&str, &str)]) -> Client {
     let mut pairs = vec![
         ("DATABASE__URL".to_owned(), "postgres://localhost/nothing".to_owned()),
         ("PUBLIC_URL".to_owned(), "http://localhost".to_owned()),
@@ -178,14 +183,14 @@ fn tenant_at(base_url: &str, settings: &[(&str, &str)]) -> Client {
     Client::new(
         tenant(),
         settings.tenants[&tenant()].clone(),
-        cegid::http_client(&settings.export).unwrap(),
+        http.unwrap_or_else(|| cegid::http_client(&settings.export).unwrap()),
         settings.export.clone(),
         Clock::turned(start_time()),
         Arc::new(Metrics::default()),
     )
 }
 
-async fn export(client: &Client) -> Result<Page, CallError> {
+pub async fn export(client: &Client) -> Result<Page, CallError> {
     client.export(&Query::keys(Kind::Candidate, &["jane.doe".into()])).await
 }
 

@@ -98,6 +98,10 @@ async fn whatever_is_lost_is_named_and_ends_with_1() {
             "update report_item set outcome = 'error', messages = '{broken}' where key = $1",
             "3 outcomes were never noted for reporting",
         ),
+        (
+            "update document set searchable = false where key = $1",
+            "1 documents are searchable and should be hidden, or the other way round",
+        ),
         ("delete from document where key = $1", "1 subjects are held without a document"),
         ("delete from subject where key = $1", "1 deliveries have no subject"),
         (
@@ -123,8 +127,51 @@ async fn whatever_is_lost_is_named_and_ends_with_1() {
     let (code, said) = ledger(&world, &["--json"]).await;
     let read: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &read[0]["verdict"]), (1, &"lost".into()));
-    assert_eq!(read[0]["lost"].as_array().unwrap().len(), 4, "{said}");
+    assert_eq!(read[0]["lost"].as_array().unwrap().len(), 5, "{said}");
     world.simulator.stop().await;
+}
+
+#[tokio::test]
+async fn what_sweeps_and_the_guard_still_owe_keeps_the_ledger_from_balancing() {
+    let mut world = World::start(Plan::default()).await;
+    world.settle().await;
+    world.stop_service().await;
+    for (breaks, mends, says) in [
+        (
+            "update sweep set finish_by = '2000-01-01' where kind = 'candidate' and use = 'full' and finished_at is null",
+            "update sweep set finish_by = null",
+            "1 are late",
+        ),
+        (
+            "update sweep set due_at = '2000-01-01' where kind = 'vacancy' and use = 'full' and finished_at is null",
+            "update sweep set due_at = 'infinity'",
+            "1 are late",
+        ),
+        (
+            "update sweep set stalls = 1 where kind = 'candidate' and use = 'full' and finished_at is null",
+            "update sweep set stalls = 0",
+            "1 have a list that does not advance",
+        ),
+        (
+            "update subject set held_at = now() where key = (select min(key) from subject)",
+            "update subject set held_at = null",
+            "1 wait for `sweeps confirm`",
+        ),
+        (
+            "insert into unreadable (tenant, kind, digest, named, served, cause, also, place, first_at, last_at, due_at)
+             values ('acme', 'candidate', '', false, true, 'unpacking a record: archive', '', 0, now(), now(), now())",
+            "delete from unreadable",
+            "1 records could not be read, 1 of them without a readable key",
+        ),
+    ] {
+        assert!(world.ledger().await.balances(), "before {breaks}");
+        let broken = sqlx::query(breaks).execute(world.database.pool()).await.unwrap();
+        assert_eq!(broken.rows_affected(), 1, "{breaks}");
+        let (code, text) = ledger(&world, &[]).await;
+        assert!(code == 0 && text.starts_with("acme: nothing is lost") && text.contains(says), "{breaks}: {text}");
+        sqlx::query(mends).execute(world.database.pool()).await.unwrap();
+    }
+    world.leave().await;
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ async fn a_list_that_ignores_the_offset_backs_off_and_other_sweeps_go_on() {
     ask(&world, Use::Full).await;
     world.pass(Duration::from_secs(7200)).await;
     assert_eq!(open_sweeps(&world).await, 1, "the list cannot have ended");
+    let ledger = world.ledger().await;
+    assert_eq!((ledger.lists_stalled, ledger.verdict()), (1, Verdict::Waits), "{ledger}");
     assert!((3..25).contains(&lists(&world, before)), "{} lists in two hours", lists(&world, before));
     // The incremental sweep has its turn.
     let edited = live_candidates(&world).remove(0);
@@ -88,7 +90,9 @@ async fn when_every_record_of_a_kind_is_gone_an_operator_confirms_it() {
     };
     world.until("what is left is held", all_held).await;
     assert!(held(&world).await <= count as i64);
-    assert_eq!(world.ledger().await.verdict(), Verdict::Waits);
+    let ledger = world.ledger().await;
+    assert_eq!(ledger.verdict(), Verdict::Waits);
+    assert!(ledger.to_string().contains(&format!("{} wait for `sweeps confirm`", held(&world).await)), "{ledger}");
     let environment = world.environment();
     let run = |arguments: &'static [&'static str]| {
         let environment = environment.clone();

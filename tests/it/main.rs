@@ -3,6 +3,7 @@
 
 mod answers;
 mod attachments;
+mod bodies;
 mod cegid;
 mod container;
 mod convergence;
@@ -28,6 +29,7 @@ mod refusals;
 mod removals;
 mod reports;
 mod search;
+mod unclear;
 mod upgrade;
 mod walks;
 mod worst;

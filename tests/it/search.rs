@@ -292,7 +292,8 @@ async fn a_record_that_was_written_is_found_and_its_newer_words_replace_the_olde
             "jobDescription": {"title": title, "contractType": {"id": "cdi", "label": "CDI"}}}});
         let record = read_record(Kind::Vacancy, record.to_string().as_bytes(), &["live".to_owned()]).unwrap();
         let mut tx = index.database.begin().await.unwrap();
-        documents::write(&mut tx, &tenant, Kind::Vacancy, read, now, &[&record.document]).await.unwrap();
+        let write = documents::Write { document: &record.document, searchable: true };
+        documents::write(&mut tx, &tenant, Kind::Vacancy, read, now, &[write]).await.unwrap();
         tx.commit().await.unwrap();
         let (_, page) = index.get(&format!("/tenants/acme/vacancies?q={word}&language=1036")).await;
         let item = &page["items"][0];

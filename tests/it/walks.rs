@@ -83,16 +83,17 @@ async fn records_that_cannot_be_served_are_passed_over_one_by_one_and_only_these
     for key in &candidates {
         world.simulator.edit_silently(key).unwrap();
     }
-    // Two beside each other, and the last of the list.
-    let bad = [&candidates[20], &candidates[21], candidates.last().unwrap()];
+    // Two beside each other, one whose page is refused as a query, and the last of the list.
+    let bad = [&candidates[20], &candidates[21], &candidates[40], candidates.last().unwrap()];
     for key in bad {
-        world.simulator.spoil(key, Some(Spoil::Unservable));
+        let spoil = if *key == candidates[40] { Spoil::Unlistable } else { Spoil::Unservable };
+        world.simulator.spoil(key, Some(spoil));
     }
     world.sweep(&[Use::Incremental]).await;
-    assert_eq!(world.differences().await.len(), 3);
+    assert_eq!(world.differences().await.len(), 4);
     let broken = "select broken from sweep where use = 'incremental' and kind = 'candidate' and asked";
     let broken: i64 = sqlx::query_scalar(broken).fetch_one(world.database.pool()).await.unwrap();
-    assert_eq!(broken, 3);
+    assert_eq!(broken, 4);
     for key in bad {
         world.simulator.spoil(key, None);
     }

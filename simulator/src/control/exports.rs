@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::ok;
 use crate::changes::Change;
+use crate::faults::Distortion;
 use crate::habits::ListOrder;
 use crate::simulator::Simulator;
 
@@ -20,6 +21,8 @@ pub(super) fn router() -> Router<Simulator> {
         .route("/page-churn", post(page_churn))
         .route("/after-page", post(after_page))
         .route("/hidden", post(hide_all))
+        .route("/distort", post(distort))
+        .route("/straighten", post(straighten))
 }
 
 #[derive(Deserialize)]
@@ -62,6 +65,25 @@ struct Waiting {
 
 async fn after_page(State(simulator): State<Simulator>, Json(it): Json<Waiting>) -> Json<Value> {
     simulator.after_page(it.page, it.change);
+    ok()
+}
+
+#[derive(Deserialize)]
+struct Distorting {
+    kind: crate::tenant::Kind,
+    /// None for all records of the kind.
+    key: Option<String>,
+    #[serde(flatten)]
+    how: Distortion,
+}
+
+async fn distort(State(simulator): State<Simulator>, Json(it): Json<Distorting>) -> Json<Value> {
+    simulator.distort(it.kind.name(), it.key.as_deref(), it.how);
+    ok()
+}
+
+async fn straighten(State(simulator): State<Simulator>) -> Json<Value> {
+    simulator.straighten();
     ok()
 }
 

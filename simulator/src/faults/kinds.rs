@@ -65,6 +65,11 @@ pub enum FaultKind {
     /// The answer is made, then kept back until
     /// [`release_held`](crate::Simulator::release_held): a read that is overtaken.
     Hold,
+    /// The body is compressed, well or badly, whether or not that was asked for.
+    Compressed {
+        /// How.
+        how: Compression,
+    },
     /// 200 with bytes that are no frames: a size, then no archive.
     Garbage,
     /// 200 with `[]`, as JSON.
@@ -102,6 +107,39 @@ pub enum FaultKind {
         /// Percent that are left out.
         percent: u8,
     },
+}
+
+/// How an answer's body is compressed, and what its header says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// gzip, a member for each piece of the body: for an export, one for each
+    /// frame. This is valid.
+    Members,
+    /// The same, and the last member lacks its last bytes.
+    CutMember,
+    /// The same, and behind the first member all others as they were before they
+    /// were compressed.
+    Rest,
+    /// The same, and a `Content-Length` that is larger by one.
+    LongLength,
+    /// Not compressed, although the header says gzip.
+    OnlySaid,
+    /// gzip, and a header that says `br`.
+    SaidBr,
+    /// gzip, and a header that says `gzip, gzip`.
+    SaidTwice,
+}
+
+impl Compression {
+    /// The value of `Content-Encoding`.
+    pub(crate) fn coding(self) -> &'static str {
+        match self {
+            Self::SaidBr => "br",
+            Self::SaidTwice => "gzip, gzip",
+            _ => "gzip",
+        }
+    }
 }
 
 fn found() -> u16 {

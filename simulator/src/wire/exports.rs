@@ -6,7 +6,7 @@
 //! limits them by itself is not known.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -20,7 +20,7 @@ use super::filter::Filter;
 use super::token::authorised;
 use super::{Note, frames, number, parameters, record, refusal};
 use crate::data::random::Random;
-use crate::faults::{Asked, Bend, Endpoint, Spoil};
+use crate::faults::{Asked, Bend, Distorted, Distortion, Endpoint, Spoil};
 use crate::simulator::{Inner, Simulator};
 use crate::tenant::{Asking, Kind, Row};
 
@@ -96,7 +96,8 @@ fn export(
     if any(Spoil::Unservable) {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "a record cannot be served");
     }
-    if wish.filter.named().is_some() && any(Spoil::Unaskable) {
+    let refused = if wish.filter.named().is_some() { Spoil::Unaskable } else { Spoil::Unlistable };
+    if any(refused) {
         return refusal(StatusCode::BAD_REQUEST, "the query is not correct");
     }
     let plural = if kind == Kind::Vacancy { "vacancies" } else { "candidates" };
@@ -111,7 +112,8 @@ fn export(
         Body::empty()
     } else {
         let spoiled = crate::lock(&inner.faults.spoiled);
-        let rows = rows.into_iter().map(|row| (spoiled.get(&*row.key).copied(), row)).collect();
+        let distorted = crate::lock(&inner.faults.distorted);
+        let rows = rows.into_iter().map(|row| Treated::new(row, &spoiled, &distorted)).collect();
         body(inner.config.seed, rows, wish.resume_only, inner.clock.now())
     };
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -185,8 +187,34 @@ impl Wish {
     }
 }
 
+/// A row, and what is done to its record.
+struct Treated {
+    spoil: Option<Spoil>,
+    distortions: Vec<Distortion>,
+    row: Row,
+}
+
+impl Treated {
+    fn new(row: Row, spoiled: &HashMap<String, Spoil>, distorted: &[Distorted]) -> Self {
+        let of_row =
+            distorted.iter().filter(|it| it.kind == row.kind && it.key.as_deref().is_none_or(|key| key == &*row.key));
+        let distortions = of_row.map(|it| it.how.clone()).collect();
+        Self { spoil: spoiled.get(&*row.key).copied(), distortions, row }
+    }
+}
+
 /// A frame, made badly where that is asked for.
-fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>, at: DateTime<Utc>) -> anyhow::Result<Vec<u8>> {
+fn made(mut entries: Vec<frames::Entry>, treated: &Treated, at: DateTime<Utc>) -> anyhow::Result<Vec<u8>> {
+    let Treated { spoil, ref distortions, ref row } = *treated;
+    if let (false, Some((_, json))) = (distortions.is_empty(), entries.first_mut()) {
+        let mut whole: serde_json::Value = serde_json::from_slice(json)?;
+        let wrapped = whole.get(row.kind.wrapper()).is_some();
+        let detail = if wrapped { &mut whole[row.kind.wrapper()] } else { &mut whole };
+        if let Some(members) = detail.as_object_mut() {
+            distortions.iter().for_each(|distortion| distortion.apply(members));
+        }
+        *json = whole.to_string().into_bytes();
+    }
     match spoil {
         Some(Spoil::BrokenJson) => {
             if let Some((_, json)) = entries.first_mut() {
@@ -206,7 +234,8 @@ fn made(mut entries: Vec<frames::Entry>, spoil: Option<Spoil>, at: DateTime<Utc>
                 *json = undated(json)?;
             }
         }
-        Some(Spoil::BrokenArchive | Spoil::Hidden | Spoil::Unservable | Spoil::Unaskable) | None => {}
+        Some(Spoil::BrokenArchive | Spoil::Hidden | Spoil::Unservable | Spoil::Unaskable | Spoil::Unlistable)
+        | None => {}
     }
     let mut frame = frames::frame(&entries, at)?;
     if spoil == Some(Spoil::BrokenArchive) {
@@ -271,19 +300,19 @@ impl Simulator {
             let table = tenant.table(Kind::named(kind));
             table.rows.get(table.place(key)?).filter(|row| !row.deleted)?.clone()
         };
-        let spoil = crate::lock(&inner.faults.spoiled).get(key).copied();
-        let entries = record::entries(inner.config.seed, &row, row.kind == Kind::Candidate);
-        made(entries, spoil, inner.clock.now()).ok().map(|frame| frame[4..].to_vec())
+        let treated = Treated::new(row, &crate::lock(&inner.faults.spoiled), &crate::lock(&inner.faults.distorted));
+        let entries = record::entries(inner.config.seed, &treated.row, treated.row.kind == Kind::Candidate);
+        made(entries, &treated, inner.clock.now()).ok().map(|frame| frame[4..].to_vec())
     }
 }
 
 /// Frames made one after another off the async threads, a few ahead of what the
 /// connection has taken. A reader that goes away stops it.
-fn body(seed: u64, rows: Vec<(Option<Spoil>, Row)>, resume_only: bool, at: DateTime<Utc>) -> Body {
+fn body(seed: u64, rows: Vec<Treated>, resume_only: bool, at: DateTime<Utc>) -> Body {
     let (sender, receiver) = tokio::sync::mpsc::channel::<anyhow::Result<Bytes>>(AHEAD);
     tokio::task::spawn_blocking(move || {
-        for (spoil, row) in rows {
-            let frame = made(record::entries(seed, &row, resume_only), spoil, at).map(Bytes::from);
+        for treated in rows {
+            let frame = made(record::entries(seed, &treated.row, resume_only), &treated, at).map(Bytes::from);
             if sender.blocking_send(frame).is_err() {
                 break;
             }

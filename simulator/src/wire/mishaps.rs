@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, stream};
 
-use super::{Note, exports, refusal};
+use super::{Note, compressed, exports, refusal};
 use crate::clock::http_date;
 use crate::faults::{Bend, Down, Endpoint, FaultKind};
 use crate::simulator::{Inner, Simulator};
@@ -103,6 +103,9 @@ async fn answer(inner: &Inner, endpoint: Option<Endpoint>, request: Request, nex
         }
         FaultKind::Empty => noted(StatusCode::OK.into_response(), "empty"),
         FaultKind::Drip { bytes, millis } => noted(dripping(next.run(request).await, bytes.max(1), millis), "dripping"),
+        FaultKind::Compressed { how } => {
+            noted(compressed::compressed(next.run(request).await, how).await, "compressed")
+        }
         FaultKind::Garbage => {
             let mut body = 64_i32.to_le_bytes().to_vec();
             body.extend_from_slice(&[0x5a; 64]);

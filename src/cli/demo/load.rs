@@ -46,8 +46,8 @@ pub async fn watch(stage: &Stage<'_>) -> Result<(), Failure> {
     loop {
         let held = documents::counts(stage.database).await?;
         let held = |kind: Kind| {
-            let of_kind = held.iter().find(|(tenant, of, _)| tenant == stage.tenant.as_str() && of == kind.as_str());
-            of_kind.and_then(|(_, _, count)| usize::try_from(*count).ok()).unwrap_or(0)
+            let of_kind = held.iter().find(|of| of.tenant == stage.tenant.as_str() && of.kind == kind.as_str());
+            of_kind.and_then(|of| usize::try_from(of.live + of.hidden).ok()).unwrap_or(0)
         };
         let now = [held(Kind::Vacancy), held(Kind::Candidate), stage.simulator.report_count()];
         for (count, now) in counts.iter_mut().zip(now) {

@@ -60,6 +60,7 @@ mod tests {
             attempts: 0,
             failing_since: None,
             absent_since: None,
+            unclear_since: None,
             returned_at: None,
             waiting_since: None,
             due_at,

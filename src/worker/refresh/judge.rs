@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | shows it | was not removed | indexed; hidden when its status is not live |
 //! | shows it, anonymised | any | removed |
+//! | shows it, with `isAnonymized` in no known form | never indexed | settled after a second such answer, without a document |
+//! | the same | indexed | hidden at once; removed when a second read after the confirming delay says the same |
 //! | shows it | was removed | a second read after the confirming delay brings it back |
 //! | ends cleanly without it | never indexed | settled after a second such answer: it may not be exported yet |
 //! | ends cleanly without it | indexed | a second read after the confirming delay; removed when that one lacks it too and shows the control; held for an operator when no control is left |
@@ -15,13 +17,13 @@ use chrono::{DateTime, Utc};
 
 use super::{
     super::retry::Curve,
-    super::settlement::{ABSENCE, ANONYMISED, HELD, Indexed, Settlement},
+    super::settlement::{ABSENCE, ANONYMISED, HELD, Indexed, Settlement, UNCLEAR},
     Refresher,
 };
 use crate::{
     cegid::{CallError, Class, Digest, Page, Query, is_awkward},
-    domain::Record,
-    subjects::{Claimed, Postponed, ReadFailure, State, Why},
+    domain::{Anonymisation, Record},
+    subjects::{Claimed, Postponed, ReadFailure, State, Unclear, Why},
 };
 
 /// Pages of a window that are searched for a key that cannot be asked for.
@@ -145,9 +147,10 @@ impl<'a> Judgement<'a> {
     fn found(&mut self, subject: &Claimed, record: Record) {
         let context = &self.refresher.context;
         let confirm = context.shared.settings.worker.confirm_after;
-        if record.document.anonymised {
-            self.settlement.removed.push((subject.key.clone(), ANONYMISED));
-            return;
+        match record.document.anonymisation {
+            Anonymisation::No => {}
+            Anonymisation::Yes => return self.settlement.removed.push((subject.key.clone(), ANONYMISED)),
+            Anonymisation::Unclear => return self.unclear(subject),
         }
         if subject.state == State::Removed {
             let since = subject.returned_at.unwrap_or(self.began);
@@ -166,7 +169,22 @@ impl<'a> Judgement<'a> {
             noted,
             announced: subject.announced,
             returns: subject.state == State::Removed,
+            listed_as_live: false,
         });
+    }
+
+    /// It may be anonymised, or not.
+    fn unclear(&mut self, subject: &Claimed) {
+        let confirm = self.refresher.context.shared.settings.worker.confirm_after;
+        let key = subject.key.clone();
+        let since = subject.unclear_since.unwrap_or(self.began);
+        let confirmed = subject.unclear_since.is_some() && self.began >= since + confirm;
+        match subject.state {
+            State::Removed => self.settlement.unchanged.push((key, State::Removed)),
+            State::Unread if confirmed => self.settlement.unchanged.push((key, State::Unread)),
+            State::Live | State::Hidden if confirmed => self.settlement.removed.push((key, UNCLEAR)),
+            _ => self.settlement.unclear.push(Unclear { key, due_at: since + confirm }),
+        }
     }
 
     fn absent(&mut self, subject: &Claimed, proof: Proof) {

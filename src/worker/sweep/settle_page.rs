@@ -10,8 +10,9 @@ use super::{
     walk::Read,
 };
 use crate::{
+    domain::Anonymisation,
     metrics::Outcome,
-    subjects::{self, Postponed, State, Why},
+    subjects::{self, Postponed, State, Unclear, Why},
     sweeps,
     tenancy::fence,
     unreadable::{self, List, Seen},
@@ -51,17 +52,28 @@ impl Sweeper {
             if !seen.insert(key.to_owned()) {
                 continue;
             }
-            if record.document.anonymised {
+            if record.document.anonymisation == Anonymisation::Yes {
                 settlement.removed.push((key.to_owned(), ANONYMISED));
+            } else if record.document.anonymisation == Anonymisation::Unclear {
+                if !removed(key) {
+                    let due_at = context.now() + context.shared.settings.worker.confirm_after;
+                    settlement.unclear.push(Unclear { key: key.to_owned(), due_at });
+                }
             } else if removed(key) {
                 let due_at = context.now();
                 settlement.postponed.push(Postponed { key: key.to_owned(), due_at, why: Why::Asked });
             } else {
                 let noted = context.noted(&record.document);
-                settlement.indexed.push(Indexed { document: record.document, noted, announced: false, returns: false });
+                settlement.indexed.push(Indexed {
+                    document: record.document,
+                    noted,
+                    announced: false,
+                    returns: false,
+                    listed_as_live: read.published,
+                });
             }
         }
-        let asked = !settlement.postponed.is_empty();
+        let asked = !settlement.postponed.is_empty() || !settlement.unclear.is_empty();
         let written = settlement.write(database, &context.lease, context.now()).await?;
         for (key, cause) in &written.unstorable {
             // Read again by itself, so that it takes the way of every record that cannot be indexed.
@@ -82,6 +94,7 @@ impl Sweeper {
 
     fn count(&self, written: &Written) {
         let context = &self.context;
+        context.count_doubts(self.kind, written);
         for (outcome, count) in [("loaded", written.indexed), ("same", written.same), ("removed", written.removed)] {
             if count > 0 {
                 let labels = Outcome { tenant: context.tenant.to_string(), kind: self.kind.as_str(), outcome };

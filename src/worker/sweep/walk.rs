@@ -47,12 +47,14 @@ pub(in super::super) struct Read {
     asked: usize,
     /// Why one item was passed over instead: Cegid cannot answer it.
     unserved: Option<String>,
+    /// The list was asked for published vacancies alone.
+    pub(super) published: bool,
 }
 
 impl Read {
     /// A page by itself.
     pub(in super::super) fn one(read: i64, page: Page) -> Read {
-        Read { read, page, offset: 0, asked: 0, unserved: None }
+        Read { read, page, offset: 0, asked: 0, unserved: None, published: false }
     }
 
     /// How far the list is read with this page.
@@ -193,20 +195,18 @@ impl Sweeper {
     }
 
     /// The list answers with its first page whatever is asked for.
-    async fn stall(&self, sweep: &Sweep, settled: i32) -> sqlx::Result<()> {
+    async fn stall(&self, sweep: &Sweep, offset: i32) -> sqlx::Result<()> {
         let context = &self.context;
-        let stalls = self.with_walk(sweep, |walk| {
-            walk.page_size.vary();
-            walk.stalls += 1;
-            walk.stalls
-        });
-        let pause = STALL_PAUSE.saturating_mul(1 << (stalls - 1).min(10)).min(STALL_PAUSE_LIMIT);
+        self.with_walk(sweep, |walk| walk.page_size.vary());
+        let pause = |stalls: u32| STALL_PAUSE.saturating_mul(1 << (stalls - 1).min(10)).min(STALL_PAUSE_LIMIT);
+        let until = |stalls| context.now() + pause(stalls);
+        let stalls = sweeps::stall(context.database(), &context.tenant, self.kind, sweep, until).await?;
         warn!(
-            tenant = %context.tenant, kind = %self.kind, sweep = sweep.purpose.as_str(), offset = settled,
-            pause_s = pause.as_secs(),
+            tenant = %context.tenant, kind = %self.kind, sweep = sweep.purpose.as_str(), offset, stalls,
+            pause_s = pause(stalls).as_secs(),
             "Cegid's list does not advance: it answers with its first page whatever the offset; other sweeps go on"
         );
-        sweeps::put_off(context.database(), &context.tenant, self.kind, sweep, context.now() + pause).await
+        Ok(())
     }
 
     /// What the dates of records show at this time: those of vacancies have no zone, and are of the tenant's clock.
@@ -251,11 +251,11 @@ impl Sweeper {
         }
         match self.ask(sweep, settled, 1).await? {
             Ok(read) => Ok(Some(read)),
-            Err(Some(error)) if matches!(error.class, Class::Transient | Class::Unexpected) => {
+            Err(Some(error)) if matches!(error.class, Class::Transient | Class::Unexpected | Class::Query) => {
                 self.with_walk(sweep, |walk| walk.page_size.pass(settled + 1));
                 let read = subjects::draw(self.context.database()).await?;
                 let unserved = Some(format!("Cegid does not serve it: {error}"));
-                Ok(Some(Read { read, page: Page::default(), offset: settled, asked: 1, unserved }))
+                Ok(Some(Read { read, page: Page::default(), offset: settled, asked: 1, unserved, published: false }))
             }
             Err(_) => Ok(None),
         }
@@ -280,6 +280,8 @@ impl Sweeper {
         let mut wait = FAILED_PAGE_PAUSE;
         match error.class {
             Class::Query => {
+                // It may be about one record, which is then passed over.
+                self.with_walk(sweep, |walk| walk.page_size.failed());
                 wait = REFUSED_QUERY_PAUSE;
                 warn!(
                     tenant = %context.tenant, kind = %self.kind, error = %error,
@@ -314,7 +316,8 @@ impl Sweeper {
                     Some(cut) => context.pace.failed(lane, cut),
                     None => context.pace.succeeded(lane),
                 };
-                Ok(Ok(Read { read, page, offset, asked: size, unserved: None }))
+                let published = !list.also.is_empty();
+                Ok(Ok(Read { read, page, offset, asked: size, unserved: None, published }))
             }
             Err(error) => {
                 context.pace.failed(lane, &error);

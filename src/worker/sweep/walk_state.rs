@@ -34,8 +34,6 @@ pub(super) struct WalkState {
     was_empty: bool,
     /// Items that the next page repeats of this one.
     pub(super) overlap: usize,
-    /// How often in a row the list did not advance.
-    pub(super) stalls: u32,
 }
 
 /// A page, as far as the list's shape goes.
@@ -115,7 +113,6 @@ impl WalkState {
             steps_back: 0,
             was_empty: false,
             overlap: OVERLAP,
-            stalls: 0,
         }
     }
 
@@ -147,7 +144,6 @@ impl WalkState {
         if new == 0 {
             return self.nothing_new(page, was_empty, goes_on);
         }
-        self.stalls = 0;
         if begins_known {
             self.steps_back = 0;
         } else if page.overlaps && self.steps_back < MAX_STEPS_BACK {
