@@ -63,11 +63,15 @@ pub enum Event {
     MovingList,
     /// Lists repeat their first or their last page.
     RepeatingList,
+    /// Answers are compressed, and cut inside a member or not what they say.
+    BadCompression,
+    /// Records have a member under another name.
+    RenamedMember,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 25] = [
+    pub const ALL: [Event; 27] = [
         Event::Kill,
         Event::Point,
         Event::Freeze,
@@ -93,6 +97,8 @@ impl Event {
         Event::LastGone,
         Event::MovingList,
         Event::RepeatingList,
+        Event::BadCompression,
+        Event::RenamedMember,
     ];
 
     /// For the table.
@@ -123,6 +129,8 @@ impl Event {
             Event::LastGone => "all records of a kind went at a tenant",
             Event::MovingList => "lists moved while they were walked",
             Event::RepeatingList => "lists repeated themselves",
+            Event::BadCompression => "answers were compressed badly",
+            Event::RenamedMember => "records had a member under another name",
         }
     }
 
@@ -149,6 +157,8 @@ impl Event {
             Event::LastGone => "removals were held, and confirmed",
             Event::MovingList => "pages were followed by a change",
             Event::RepeatingList => "pages were shown again",
+            Event::BadCompression => "answers were so",
+            Event::RenamedMember => "answers held such records",
         }
     }
 
@@ -184,6 +194,8 @@ impl Event {
             Event::LastGone => storm.last_goes().await,
             Event::MovingList => storm.move_lists().await,
             Event::RepeatingList => storm.repeat_lists().await,
+            Event::BadCompression => storm.compress_badly().await,
+            Event::RenamedMember => storm.rename_member().await,
         }
     }
 }

@@ -52,6 +52,14 @@ async fn waits(world: &World, known: &Known) -> anyhow::Result<String> {
         if tenant.small {
             confirm_removals(world, tenant).await?;
         }
+        // As it is after an hour at most.
+        sqlx::query(
+            "update sweep set due_at = clock_timestamp()
+             where tenant = $1 and stalls > 0 and due_at > clock_timestamp() + interval '5 seconds'",
+        )
+        .bind(id.as_str())
+        .execute(&world.pool)
+        .await?;
         unreadable::look_again(world, known, tenant).await?;
         let ledger = unreadable::ledger(world, known, tenant).await?;
         if !ledger.balances() {

@@ -12,7 +12,7 @@ use crate::{
     events::{
         Event,
         failover::Lost,
-        lists::MovingLists,
+        lists::OddExports,
         records::{FailingRecord, RefusedReport, announce_update},
     },
     load::Load,
@@ -63,7 +63,7 @@ pub struct Storm {
     pub(crate) mended: Vec<(usize, String)>,
     /// Subjects whose reports are refused.
     pub(crate) refused: Vec<RefusedReport>,
-    pub(crate) moving: Vec<MovingLists>,
+    pub(crate) odd_exports: Vec<OddExports>,
     pub(crate) lost: Lost,
 }
 
@@ -81,7 +81,7 @@ impl Storm {
             failing: Vec::new(),
             mended: Vec::new(),
             refused: Vec::new(),
-            moving: Vec::new(),
+            odd_exports: Vec::new(),
             lost: Lost::default(),
         }
     }
@@ -164,7 +164,7 @@ impl Storm {
             }
         }
         self.lasting.retain(|lasting| lasting.until > now);
-        self.still_lists(Some(now));
+        self.restore_exports(Some(now));
         self.lift_refusals(now);
         self.mend_buried().await;
         for replica in &mut self.world.replicas {
@@ -219,7 +219,7 @@ impl Storm {
         for tenant in &self.world.tenants {
             tenant.simulator.clear_faults();
         }
-        self.still_lists(None);
+        self.restore_exports(None);
         self.tend().await?;
         for replica in &mut self.world.replicas {
             if replica.armed().point.is_some() && replica.is_started() {

@@ -1,6 +1,6 @@
 //! What becomes of Cegid.
 
-use cegid_simulator::{Endpoint, Fault, FaultKind, RequestRow, Simulator};
+use cegid_simulator::{Compression, Endpoint, Fault, FaultKind, RequestRow, Simulator};
 
 use super::Event;
 use crate::storm::Storm;
@@ -10,6 +10,17 @@ pub(super) const EXPORTS: [Endpoint; 2] = [Endpoint::Vacancies, Endpoint::Candid
 /// Those that are called all the time; the token's is, once tokens are worth nothing.
 const ENDPOINTS: [Endpoint; 5] =
     [Endpoint::Token, Endpoint::Vacancies, Endpoint::Candidates, Endpoint::Reports, Endpoint::Any];
+
+/// Most are cut inside a member, or hold something behind it.
+const COMPRESSIONS: [Compression; 7] = [
+    Compression::CutMember,
+    Compression::Rest,
+    Compression::LongLength,
+    Compression::OnlySaid,
+    Compression::SaidBr,
+    Compression::SaidTwice,
+    Compression::Members,
+];
 
 impl Storm {
     /// Answers of all tenants that pass the test.
@@ -59,6 +70,15 @@ impl Storm {
         let (endpoint, times) = (self.random.pick(&EXPORTS), self.random.between(1, 8));
         self.at_some_cegid(Event::CutExport, Fault::new(endpoint, kind).times(times), |row| {
             row.note.contains("broken off")
+        })
+        .await
+    }
+
+    pub(super) async fn compress_badly(&mut self) -> anyhow::Result<()> {
+        let kind = FaultKind::Compressed { how: self.random.pick(&COMPRESSIONS) };
+        let (endpoint, times) = (self.random.pick(&EXPORTS), self.random.between(1, 8));
+        self.at_some_cegid(Event::BadCompression, Fault::new(endpoint, kind).times(times), |row| {
+            row.note.contains("compressed")
         })
         .await
     }

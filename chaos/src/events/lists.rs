@@ -1,8 +1,8 @@
-//! Lists that move while they are walked, or repeat themselves.
+//! Lists that move while they are walked or repeat themselves, and records with a member under another name.
 
 use std::time::{Duration, Instant};
 
-use cegid_simulator::{Fault, FaultKind, ListOrder};
+use cegid_simulator::{Distortion, Fault, FaultKind, ListOrder, RequestRow};
 
 use super::{Event, cegid::EXPORTS};
 use crate::storm::Storm;
@@ -10,8 +10,20 @@ use crate::storm::Storm;
 const ORDERS: [ListOrder; 4] =
     [ListOrder::Creation, ListOrder::NewestFirst, ListOrder::Update, ListOrder::LastUpdateFirst];
 
-/// A tenant whose lists move.
-pub struct MovingLists {
+/// Members that an upgrade of Cegid renames: the state, the content, the key, and the date of the last change.
+const RENAMED: [(&str, &str, &str); 8] = [
+    ("vacancy", "vacancies", "status"),
+    ("vacancy", "vacancies", "jobDescription"),
+    ("vacancy", "vacancies", "reference"),
+    ("vacancy", "vacancies", "modificationDate"),
+    ("candidate", "candidates", "isAnonymized"),
+    ("candidate", "candidates", "title"),
+    ("candidate", "candidates", "id"),
+    ("candidate", "candidates", "modificationDate"),
+];
+
+/// A tenant whose exports are not as usual.
+pub struct OddExports {
     /// Place of the tenant in the world.
     tenant: usize,
     until: Instant,
@@ -32,22 +44,23 @@ impl Storm {
         let simulator = &self.world.tenants[nth].simulator;
         simulator.set_list_order(order);
         simulator.churn_between_pages(true);
-        self.moving.push(MovingLists { tenant: nth, until: Instant::now() + Duration::from_millis(time) });
+        self.odd_exports.push(OddExports { tenant: nth, until: Instant::now() + Duration::from_millis(time) });
         self.walk_lists(nth)?;
         let more = self.more(before, moved).await?;
         self.tally.felt(Event::MovingList, more);
         Ok(())
     }
 
-    /// Lets lists stand still again whose time is up.
-    pub(crate) fn still_lists(&mut self, now: Option<Instant>) {
-        let is_over = |moving: &MovingLists| now.is_none_or(|now| moving.until <= now);
-        for moving in self.moving.iter().filter(|moving| is_over(moving)) {
-            let simulator = &self.world.tenants[moving.tenant].simulator;
+    /// Lets exports be as usual again whose time is up; all of them without a time.
+    pub(crate) fn restore_exports(&mut self, now: Option<Instant>) {
+        let is_over = |odd: &OddExports| now.is_none_or(|now| odd.until <= now);
+        for odd in self.odd_exports.iter().filter(|odd| is_over(odd)) {
+            let simulator = &self.world.tenants[odd.tenant].simulator;
             simulator.churn_between_pages(false);
             simulator.set_list_order(ListOrder::Creation);
+            simulator.straighten();
         }
-        self.moving.retain(|moving| !is_over(moving));
+        self.odd_exports.retain(|odd| !is_over(odd));
     }
 
     /// Every page is the first one, or the last records follow the end.
@@ -60,6 +73,26 @@ impl Storm {
         self.walk_lists(nth)?;
         let more = self.more(before, repeated).await?;
         self.tally.felt(Event::RepeatingList, more);
+        Ok(())
+    }
+    /// All records of a kind have a member under another name, for a time that stands for the hour after an upgrade.
+    pub(super) async fn rename_member(&mut self) -> anyhow::Result<()> {
+        let (nth, (kind, plural, member)) = (self.random.below(self.world.loaded()), self.random.pick(&RENAMED));
+        // Shorter than the horizon: nothing is buried for it.
+        let time = Duration::from_millis(self.random.between(3000, 8000));
+        let answered = |storm: &Storm| {
+            let simulator = &storm.world.tenants[nth].simulator;
+            let shown =
+                |row: &RequestRow| row.path.ends_with(plural) && row.status == 200 && !row.note.starts_with("0 ");
+            simulator.count_requests(shown) as u64
+        };
+        let before = answered(self);
+        let how = Distortion::Rename { member: member.to_owned(), to: format!("{member}Value") };
+        self.world.tenants[nth].simulator.distort(kind, None, how);
+        self.odd_exports.push(OddExports { tenant: nth, until: Instant::now() + time });
+        self.walk_lists(nth)?;
+        let more = self.more(before, answered).await?;
+        self.tally.felt(Event::RenamedMember, more);
         Ok(())
     }
 }
