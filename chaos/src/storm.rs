@@ -13,7 +13,7 @@ use crate::{
         Event,
         failover::Lost,
         lists::OddExports,
-        records::{FailingRecord, RefusedReport, announce_update},
+        records::{FailingRecord, LastGone, RefusedReport, announce_update},
     },
     load::Load,
     random::Random,
@@ -64,6 +64,7 @@ pub struct Storm {
     /// Subjects whose reports are refused.
     pub(crate) refused: Vec<RefusedReport>,
     pub(crate) odd_exports: Vec<OddExports>,
+    pub(crate) last_gone: Option<LastGone>,
     pub(crate) lost: Lost,
 }
 
@@ -82,6 +83,7 @@ impl Storm {
             mended: Vec::new(),
             refused: Vec::new(),
             odd_exports: Vec::new(),
+            last_gone: None,
             lost: Lost::default(),
         }
     }
@@ -167,6 +169,7 @@ impl Storm {
         self.restore_exports(Some(now));
         self.lift_refusals(now);
         self.mend_buried().await;
+        self.confirm_last().await?;
         for replica in &mut self.world.replicas {
             let Some(status) = replica.ended()? else { continue };
             match replica.armed().point {

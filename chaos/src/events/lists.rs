@@ -30,17 +30,24 @@ pub struct OddExports {
 }
 
 impl Storm {
-    /// Asks for a sweep, so that lists are walked now.
+    /// Asks for a sweep while no replica runs, so that lists are walked as soon as one has the tenant: a worker looks
+    /// after sweeps at its start, and then once a minute.
     fn walk_lists(&mut self, nth: usize) -> anyhow::Result<()> {
-        let (tenant, purpose) = (self.world.tenants[nth].id.to_string(), self.random.pick(&["incremental", "full"]));
-        self.command(&["sweeps", "run", "--tenant", &tenant, "--use", purpose])
+        for replica in 0..self.world.replicas.len() {
+            self.end(replica)?;
+        }
+        let tenant = self.world.tenants[nth].id.to_string();
+        for purpose in ["incremental", "full"] {
+            self.command(&["sweeps", "run", "--tenant", &tenant, "--use", purpose])?;
+        }
+        self.world.start_all()
     }
 
     /// Random changes, silent ones, after every page of a list.
     pub(super) async fn move_lists(&mut self) -> anyhow::Result<()> {
         let moved = |storm: &Storm| storm.count_answers(|row| row.note.contains(", then "));
         let (nth, before) = (self.random.below(self.world.loaded()), moved(self));
-        let (order, time) = (self.random.pick(&ORDERS), self.random.between(3000, 10_000));
+        let (order, time) = (self.random.pick(&ORDERS), self.random.between(8000, 14_000));
         let simulator = &self.world.tenants[nth].simulator;
         simulator.set_list_order(order);
         simulator.churn_between_pages(true);
@@ -68,7 +75,7 @@ impl Storm {
         let repeated = |storm: &Storm| storm.count_answers(|row| row.note.contains("page again"));
         let (nth, before) = (self.random.below(self.world.loaded()), repeated(self));
         let kind = if self.random.percent(50) { FaultKind::Repeat } else { FaultKind::RepeatLast };
-        let (endpoint, seconds) = (self.random.pick(&EXPORTS), self.random.between(3, 8));
+        let (endpoint, seconds) = (self.random.pick(&EXPORTS), self.random.between(8, 14));
         self.world.tenants[nth].simulator.add_fault(Fault::new(endpoint, kind).seconds(seconds));
         self.walk_lists(nth)?;
         let more = self.more(before, repeated).await?;
@@ -79,7 +86,7 @@ impl Storm {
     pub(super) async fn rename_member(&mut self) -> anyhow::Result<()> {
         let (nth, (kind, plural, member)) = (self.random.below(self.world.loaded()), self.random.pick(&RENAMED));
         // Shorter than the horizon: nothing is buried for it.
-        let time = Duration::from_millis(self.random.between(3000, 8000));
+        let time = Duration::from_millis(self.random.between(7000, 12_000));
         let answered = |storm: &Storm| {
             let simulator = &storm.world.tenants[nth].simulator;
             let shown =

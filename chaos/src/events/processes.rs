@@ -33,7 +33,7 @@ impl Storm {
         if running.is_empty() { self.random.below(self.world.replicas.len()) } else { self.random.pick(&running) }
     }
 
-    fn end(&mut self, nth: usize) -> anyhow::Result<bool> {
+    pub(super) fn end(&mut self, nth: usize) -> anyhow::Result<bool> {
         let replica = &mut self.world.replicas[nth];
         // One that dies at its point in this instant is looked after as ever.
         if replica.is_started() {

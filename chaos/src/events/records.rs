@@ -11,8 +11,8 @@ use crate::{
     world::{Tenant, create_few},
 };
 
-/// Between two checks whether a failing record was buried.
-const BURIAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two checks whether a record was buried, or removals are held.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The database may be away.
 const QUERY_TIMEOUT: Duration = Duration::from_millis(500);
 /// Percent of the refused ids that are refused for good.
@@ -37,6 +37,15 @@ pub struct RefusedReport {
     pub key: String,
     /// None when they are refused for good.
     pub until: Option<Instant>,
+}
+
+/// The kind of which every record has gone at the small tenant.
+#[derive(Debug, Clone, Copy)]
+pub struct LastGone {
+    kind: &'static str,
+    /// The most removals that were held.
+    held: i64,
+    checked_at: Instant,
 }
 
 fn was_refused(row: &RequestRow) -> bool {
@@ -82,6 +91,10 @@ impl Storm {
     pub(super) async fn fail_to_horizon(&mut self) -> anyhow::Result<()> {
         let mended = |storm: &Storm| storm.tally.felt_of(Event::Buried);
         if !self.failing.is_empty() {
+            // The first callback may have been dropped on its way.
+            for record in &self.failing {
+                record.announce(&self.world.tenants[record.tenant]);
+            }
             let before = mended(self);
             self.more(before, mended).await?;
             return Ok(());
@@ -101,7 +114,7 @@ impl Storm {
     pub(crate) async fn mend_buried(&mut self) {
         let (mut failing, now) = (std::mem::take(&mut self.failing), Instant::now());
         for record in &mut failing {
-            if now < record.checked_at + BURIAL_CHECK_INTERVAL {
+            if now < record.checked_at + CHECK_INTERVAL {
                 continue;
             }
             record.checked_at = now;
@@ -156,49 +169,51 @@ impl Storm {
         timeout(QUERY_TIMEOUT, query.fetch_one(&self.world.pool)).await.ok()?.ok()
     }
 
-    /// Waits until that many documents of the small tenant are left, or that many of them held; false when it takes long.
-    async fn small_has(&mut self, kind: &str, held: bool, wanted: i64) -> anyhow::Result<bool> {
-        let until = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < until {
-            if self.documents_of_small(kind, held).await == Some(wanted) {
-                return Ok(true);
-            }
-            self.pause(Duration::from_millis(200)).await?;
-        }
-        Ok(false)
-    }
-
-    /// Every record of a kind goes at the small tenant: nothing proves the absence of the last, and an operator confirms
-    /// it. What is not done in time is gone on with the next time.
+    /// Every record of a kind goes at the small tenant, one kind at a time: nothing proves the absence of the last.
     pub(super) async fn last_goes(&mut self) -> anyhow::Result<()> {
-        let Some(small) = self.world.tenants.iter().position(|tenant| tenant.small) else { return Ok(()) };
-        let simulator = self.world.tenants[small].simulator.clone();
-        let present = |kind: &str| simulator.truth().into_iter().filter(|row| row.kind == kind && row.present).count();
-        let kinds = ["vacancy", "candidate"];
-        let begun = kinds.into_iter().find(|kind| present(kind) == 0);
-        let kind = begun.unwrap_or(self.random.pick(&kinds));
-        if begun.is_none() && !self.small_has(kind, false, i64::try_from(present(kind))?).await? {
+        let Some(small) = self.world.tenants.iter().find(|tenant| tenant.small) else { return Ok(()) };
+        let ask_for_sweep = ["sweeps", "run", "--tenant", small.id.as_str(), "--use", "full"];
+        let confirmed = |storm: &Storm| storm.tally.felt_of(Event::LastGone);
+        if self.last_gone.is_some() {
+            // The first command may have failed.
+            self.command(&ask_for_sweep)?;
+            let before = confirmed(self);
+            self.more(before, confirmed).await?;
             return Ok(());
         }
-        for row in simulator.truth().into_iter().filter(|row| row.kind == kind && row.present) {
+        let kind = self.random.pick(&["vacancy", "candidate"]);
+        let present = |row: &TruthRow| row.kind == kind && row.present;
+        let rows: Vec<TruthRow> = small.simulator.truth().into_iter().filter(present).collect();
+        // All must be indexed, and after a failover nothing else.
+        let indexed = self.documents_of_small(kind, false).await == Some(i64::try_from(rows.len())?);
+        for row in rows.into_iter().filter(|_| indexed) {
             // It is there: nothing else changes it.
-            let _version = simulator.delete_silently(&row.key);
+            let _version = small.simulator.delete_silently(&row.key);
         }
-        self.command(&["sweeps", "run", "--tenant", "dune", "--use", "full"])?;
-        let until = Instant::now() + Duration::from_secs(20);
-        let mut held = 0;
-        while Instant::now() < until {
-            let left = self.documents_of_small(kind, false).await;
-            held = self.documents_of_small(kind, true).await.unwrap_or_default();
-            if left == Some(0) || held > 0 && left == Some(held) {
-                break;
-            }
-            self.pause(Duration::from_millis(200)).await?;
+        self.command(&ask_for_sweep)?;
+        if indexed {
+            self.last_gone = Some(LastGone { kind, held: 0, checked_at: Instant::now() });
         }
-        self.command(&["sweeps", "confirm", "--tenant", "dune", "--kind", kind])?;
-        if self.small_has(kind, false, 0).await? {
+        Ok(())
+    }
+
+    /// Confirms the removals at the small tenant once all that is left is held; then new records come.
+    pub(crate) async fn confirm_last(&mut self) -> anyhow::Result<()> {
+        let Some(LastGone { kind, held, checked_at }) = self.last_gone else { return Ok(()) };
+        if checked_at.elapsed() < CHECK_INTERVAL {
+            return Ok(());
+        }
+        let left = self.documents_of_small(kind, false).await;
+        let held_now = self.documents_of_small(kind, true).await.unwrap_or_default();
+        self.last_gone = Some(LastGone { kind, held: held.max(held_now), checked_at: Instant::now() });
+        if left == Some(0) {
             self.tally.felt(Event::LastGone, held.unsigned_abs());
-            create_few(&simulator);
+            self.last_gone = None;
+            self.world.tenants.iter().filter(|tenant| tenant.small).for_each(|small| create_few(&small.simulator));
+        } else if held_now > 0 && left == Some(held_now) {
+            let tenant = self.world.tenants.iter().find(|tenant| tenant.small).map(|small| small.id.to_string());
+            let tenant = tenant.unwrap_or_default();
+            self.command(&["sweeps", "confirm", "--tenant", &tenant, "--kind", kind])?;
         }
         Ok(())
     }
