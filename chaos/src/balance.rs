@@ -8,7 +8,8 @@ use std::{
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::{
-    leaks, truth,
+    events::failover::Lost,
+    leaks, truth, unreadable,
     world::{Tenant, World},
 };
 
@@ -47,6 +48,10 @@ pub struct Known {
     pub broken: HashMap<String, HashSet<String>>,
     /// By tenant, keys that were erased.
     pub erased: HashMap<String, HashSet<String>>,
+    /// By tenant, keys whose reports Cegid refuses for good.
+    pub refused: HashMap<String, HashSet<String>>,
+    /// What was committed and lost.
+    pub lost: Lost,
     /// Tenants that were purged.
     pub purged: HashSet<String>,
     /// What may let a read be lost and made again: kills, outages, faults.
@@ -54,12 +59,18 @@ pub struct Known {
 }
 
 impl Known {
-    fn broken(&self, tenant: &Tenant) -> HashSet<String> {
+    /// Keys of a tenant whose records cannot be read.
+    pub fn broken(&self, tenant: &Tenant) -> HashSet<String> {
         self.broken.get(tenant.id.as_str()).cloned().unwrap_or_default()
     }
 
     fn erased(&self, tenant: &Tenant) -> HashSet<String> {
         self.erased.get(tenant.id.as_str()).cloned().unwrap_or_default()
+    }
+
+    /// Keys of a tenant whose reports Cegid refuses for good.
+    pub fn refused(&self, tenant: &Tenant) -> HashSet<String> {
+        self.refused.get(tenant.id.as_str()).cloned().unwrap_or_default()
     }
 
     /// Tenants that are still to balance.
@@ -103,7 +114,7 @@ pub async fn balance(world: &World, known: &Known) -> anyhow::Result<Vec<Line>> 
 }
 
 async fn acked_are_stored(world: &World, known: &Known) -> anyhow::Result<Line> {
-    let (mut acked, mut stored, mut wrong) = (0, 0, Vec::new());
+    let (mut acked, mut stored, mut lost, mut wrong) = (0, 0, 0, Vec::new());
     for tenant in known.worked(world) {
         let rows = sqlx::query("select key, convert_from(body, 'UTF8') as body, count(*) as count from delivery where tenant = $1 group by 1, 2")
             .bind(tenant.id.as_str())
@@ -114,6 +125,11 @@ async fn acked_are_stored(world: &World, known: &Known) -> anyhow::Result<Line> 
             let count: i64 = row.get("count");
             stored += count;
             *held.entry(row.get("body")).or_default() += count;
+        }
+        // Stored when the primary died, and not known to the standby.
+        for (body, count) in known.lost.deliveries.get(tenant.id.as_str()).into_iter().flatten() {
+            lost += count;
+            *held.entry(body.clone()).or_default() += count;
         }
         let erased = known.erased(tenant);
         let mut told: HashMap<String, i64> = HashMap::new();
@@ -130,14 +146,14 @@ async fn acked_are_stored(world: &World, known: &Known) -> anyhow::Result<Line> 
             }
         }
     }
-    let counted = format!("{acked} answered 2xx, {stored} stored");
+    let counted = format!("{acked} answered 2xx, {stored} stored, {lost} lost by failovers");
     Ok(Line { holds: "what was answered 2xx is stored", counted, wrong })
 }
 
 async fn ledgers(world: &World, known: &Known) -> anyhow::Result<Line> {
     let (mut counted, mut wrong) = (Vec::new(), Vec::new());
     for tenant in known.worked(world) {
-        let ledger = world.ledger(&tenant.id).await?;
+        let ledger = unreadable::ledger(world, known, tenant).await?;
         let id = &tenant.id;
         counted.push(format!(
             "{id} {} = {} settled + {} dead + {} ignored",
@@ -203,7 +219,7 @@ async fn versions(world: &World) -> anyhow::Result<Line> {
 async fn reported(world: &World, known: &Known) -> anyhow::Result<Line> {
     let (mut looked, mut wrong) = (0, Vec::new());
     for tenant in known.worked(world) {
-        let (some, unreported) = truth::unreported(world, tenant, &known.broken(tenant)).await?;
+        let (some, unreported) = truth::unreported(world, tenant, known).await?;
         looked += some;
         wrong.extend(unreported.into_iter().map(|what| format!("{}: {what}", tenant.id)));
     }
@@ -241,7 +257,7 @@ async fn bounded(world: &World, known: &Known) -> anyhow::Result<Line> {
     }
     let disturbed = known.disturbances * world.tenants.len() as u64 * CALLS_OF_A_DISTURBANCE;
     // What was absent is read at least once more to be sure.
-    let bound = deliveries + asked + attempts + failed + 4 * removed + disturbed;
+    let bound = deliveries + asked + attempts + known.lost.reads + failed + 4 * removed + disturbed;
     let wrong = if calls > bound { vec![format!("more calls by key than {bound}")] } else { Vec::new() };
     let counted = format!(
         "{calls} calls by key for {keys} reads, {failed} failed; {deliveries} deliveries, {asked} asked for, \

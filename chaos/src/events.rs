@@ -1,9 +1,12 @@
 //! What can happen.
 
 mod cegid;
+pub mod failover;
 mod links;
+pub mod lists;
 mod postgres;
 mod processes;
+pub mod records;
 
 use crate::storm::Storm;
 
@@ -48,11 +51,27 @@ pub enum Event {
     CutExport,
     /// Tokens are worth nothing any more.
     Tokens,
+    /// A record cannot be read until it is buried; then it is as it was.
+    Buried,
+    /// Cegid refuses reports about some subjects, for a while or for good.
+    RefusedReports,
+    /// The primary dies, and the standby lacks its last commits.
+    Failover,
+    /// The last records of a kind go.
+    LastGone,
+    /// Lists move while they are walked.
+    MovingList,
+    /// Lists repeat their first or their last page.
+    RepeatingList,
+    /// Answers are compressed, and cut inside a member or not what they say.
+    BadCompression,
+    /// Records have a member under another name.
+    RenamedMember,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 19] = [
+    pub const ALL: [Event; 27] = [
         Event::Kill,
         Event::Point,
         Event::Freeze,
@@ -72,6 +91,14 @@ impl Event {
         Event::Throttled,
         Event::CutExport,
         Event::Tokens,
+        Event::Buried,
+        Event::RefusedReports,
+        Event::Failover,
+        Event::LastGone,
+        Event::MovingList,
+        Event::RepeatingList,
+        Event::BadCompression,
+        Event::RenamedMember,
     ];
 
     /// For the table.
@@ -96,6 +123,14 @@ impl Event {
             Event::Throttled => "Cegid asked for a pause",
             Event::CutExport => "exports broke off",
             Event::Tokens => "Cegid's tokens were worth nothing",
+            Event::Buried => "a record failed to the horizon",
+            Event::RefusedReports => "Cegid refused reports of some subjects",
+            Event::Failover => "a standby without the last commits took over",
+            Event::LastGone => "all records of a kind went at a tenant",
+            Event::MovingList => "lists moved while they were walked",
+            Event::RepeatingList => "lists repeated themselves",
+            Event::BadCompression => "answers were compressed badly",
+            Event::RenamedMember => "records had a member under another name",
         }
     }
 
@@ -116,6 +151,14 @@ impl Event {
             Event::Throttled => "answers of 429",
             Event::CutExport => "answers were cut",
             Event::Tokens => "answers of 401",
+            Event::Buried => "buried, reported as failed, and mended",
+            Event::RefusedReports => "answers of 400",
+            Event::Failover => "deliveries were lost, and numbers raised",
+            Event::LastGone => "removals were held, and confirmed",
+            Event::MovingList => "pages were followed by a change",
+            Event::RepeatingList => "pages were shown again",
+            Event::BadCompression => "answers were so",
+            Event::RenamedMember => "answers held such records",
         }
     }
 
@@ -145,6 +188,14 @@ impl Event {
             Event::Throttled => storm.throttled().await,
             Event::CutExport => storm.cut_exports().await,
             Event::Tokens => storm.worthless_tokens().await,
+            Event::Buried => storm.fail_to_horizon().await,
+            Event::RefusedReports => storm.refuse_reports().await,
+            Event::Failover => storm.fail_over().await,
+            Event::LastGone => storm.last_goes().await,
+            Event::MovingList => storm.move_lists().await,
+            Event::RepeatingList => storm.repeat_lists().await,
+            Event::BadCompression => storm.compress_badly().await,
+            Event::RenamedMember => storm.rename_member().await,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod tally;
 pub mod settle;
 pub mod balance;
 pub mod truth;
+pub mod unreadable;
 pub mod leaks;
 pub mod run;
 pub mod patience;

@@ -50,11 +50,11 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins it. One vacancy and one candidate of each tenant cannot be read from now on; gives their keys.
+    /// Begins it, at all tenants but the small one. One vacancy and one candidate of each tenant cannot be read from now on; gives their keys.
     pub fn start(world: &World, seed: u64) -> (Load, Vec<[String; 2]>) {
         let (counts, stop) = (Arc::new(Counts::default()), Arc::new(AtomicBool::new(false)));
         let (mut tasks, mut broken) = (Vec::new(), Vec::new());
-        for (nth, tenant) in world.tenants.iter().enumerate() {
+        for (nth, tenant) in world.tenants.iter().enumerate().filter(|(_, tenant)| !tenant.small) {
             let simulator = tenant.simulator.clone();
             let truth = simulator.truth();
             let first = |kind: &str| truth.iter().find(|row| row.kind == kind && row.live).map(|row| row.key.clone());
@@ -138,7 +138,7 @@ struct Keys {
 impl Keys {
     fn of(simulator: &Simulator) -> Keys {
         let (mut vacancies, mut candidates) = (Vec::new(), Vec::new());
-        for row in simulator.truth().into_iter().filter(|row| row.present) {
+        for row in simulator.truth().into_iter().filter(|row| row.present && !simulator.is_spared(&row.key)) {
             if row.kind == "vacancy" { vacancies.push(row.key) } else { candidates.push(row.key) }
         }
         Keys { vacancies, candidates }
@@ -146,6 +146,9 @@ impl Keys {
 
     fn change_silently(&self, simulator: &Simulator, random: &mut Random) {
         let (vacancy, candidate) = (random.pick(&self.vacancies), random.pick(&self.candidates));
+        if simulator.is_spared(&vacancy) || simulator.is_spared(&candidate) {
+            return;
+        }
         // A subject that is gone stays as it is.
         let _changed = match random.between(0, 100) {
             0..25 => simulator.edit_silently(&vacancy),

@@ -42,6 +42,7 @@ async fn main() -> ExitCode {
         seed: arguments.seed,
         replicas: usize::from(arguments.replicas),
         tenants: usize::from(arguments.tenants),
+        small: true,
     };
     match run(plan, arguments.time).await {
         Ok(outcome) => {

@@ -6,7 +6,8 @@ use crate::{
     balance::{self, Known},
     patience::until,
     replica::Armed,
-    world::World,
+    unreadable,
+    world::{Tenant, World},
 };
 
 /// Sends again what was not answered 2xx, until all of it was and nothing waits.
@@ -48,12 +49,42 @@ async fn waits(world: &World, known: &Known) -> anyhow::Result<String> {
         if loading > 0 || planned == 0 {
             return Ok(format!("{id}: {loading} windows of the initial load, of {planned} sweeps"));
         }
-        let ledger = world.ledger(id).await?;
+        if tenant.small {
+            confirm_removals(world, tenant).await?;
+        }
+        // As it is after an hour at most.
+        sqlx::query(
+            "update sweep set due_at = clock_timestamp()
+             where tenant = $1 and stalls > 0 and due_at > clock_timestamp() + interval '5 seconds'",
+        )
+        .bind(id.as_str())
+        .execute(&world.pool)
+        .await?;
+        unreadable::look_again(world, known, tenant).await?;
+        let ledger = unreadable::ledger(world, known, tenant).await?;
         if !ledger.balances() {
             return Ok(format!("{id}: {ledger:?}"));
         }
     }
     Ok(String::new())
+}
+
+/// As an operator who knows that everything of a kind is gone there.
+async fn confirm_removals(world: &World, tenant: &Tenant) -> anyhow::Result<()> {
+    let held: i64 = sqlx::query_scalar(
+        "select count(*) from subject where tenant = $1 and held_at is not null and released_at is null",
+    )
+    .bind(tenant.id.as_str())
+    .fetch_one(&world.pool)
+    .await?;
+    if held > 0 {
+        let status =
+            world.replicas[0].run(&["sweeps", "confirm", "--tenant", tenant.id.as_str()], &Armed::default())?;
+        if !status.success() {
+            bail!("confirming the removals of {} failed: {status}", tenant.id);
+        }
+    }
+    Ok(())
 }
 
 /// Asks for every sweep while no replica runs, so that each is begun at once, and waits until the index is equal to the
@@ -83,8 +114,11 @@ pub async fn swept(world: &mut World, known: &Known) -> anyhow::Result<()> {
     world.start_all()?;
     world.ready().await?;
     let world = &*world;
-    let equal = until("the index is equal to the truth", async || {
-        Ok(balance::differences(world, known).await?.is_empty().then_some(()))
+    let equal = until("every list is walked and the index is equal to the truth", async || {
+        let walked = "select count(*) from sweep
+                      where asked and finished_at is null and listed_at is null and use <> 'rolling'";
+        let walked = world.number(walked).await? == 0;
+        Ok((walked && balance::differences(world, known).await?.is_empty()).then_some(()))
     });
     // What differs after all this time is told by the balance.
     let _differs = equal.await;

@@ -9,7 +9,12 @@ use cegid_simulator::CallbackFaults;
 
 use crate::{
     balance::Known,
-    events::Event,
+    events::{
+        Event,
+        failover::Lost,
+        lists::OddExports,
+        records::{FailingRecord, LastGone, RefusedReport, announce_update},
+    },
     load::Load,
     random::Random,
     replica::{Armed, was_killed},
@@ -52,13 +57,35 @@ pub struct Storm {
     lasting: Vec<Lasting>,
     deck: Vec<Event>,
     broken: Vec<[String; 2]>,
+    /// Records that are to be buried.
+    pub(crate) failing: Vec<FailingRecord>,
+    /// Those that were buried and are as they were, with the places of their tenants.
+    pub(crate) mended: Vec<(usize, String)>,
+    /// Subjects whose reports are refused.
+    pub(crate) refused: Vec<RefusedReport>,
+    pub(crate) odd_exports: Vec<OddExports>,
+    pub(crate) last_gone: Option<LastGone>,
+    pub(crate) lost: Lost,
 }
 
 impl Storm {
     /// Before its beginning.
     pub fn new(world: World, seed: u64) -> Storm {
         let (random, tally) = (Random::new(seed), Tally::default());
-        Storm { world, random, tally, lasting: Vec::new(), deck: Vec::new(), broken: Vec::new() }
+        Storm {
+            world,
+            random,
+            tally,
+            lasting: Vec::new(),
+            deck: Vec::new(),
+            broken: Vec::new(),
+            failing: Vec::new(),
+            mended: Vec::new(),
+            refused: Vec::new(),
+            odd_exports: Vec::new(),
+            last_gone: None,
+            lost: Lost::default(),
+        }
     }
 
     /// Goes on for so long, and until all that was done was felt; then takes every fault away. Gives the load, ended.
@@ -69,12 +96,14 @@ impl Storm {
         self.world.start_all()?;
         let (mut load, broken) = Load::start(&self.world, seed);
         self.broken = broken;
-        let end = Instant::now() + time;
-        while let Some(event) = self.following(end) {
+        let begin = Instant::now();
+        while let Some(event) = self.following(begin + time) {
+            eprintln!("{:>6.1} s  {}", begin.elapsed().as_secs_f64(), event.name());
             event.happen(self).await?;
             let gap = self.random.between(0, GAP);
             self.pause(Duration::from_millis(gap)).await?;
         }
+        eprintln!("{:>6.1} s  the end", begin.elapsed().as_secs_f64());
         load.stop().await?;
         self.calm().await?;
         Ok(load)
@@ -137,6 +166,10 @@ impl Storm {
             }
         }
         self.lasting.retain(|lasting| lasting.until > now);
+        self.restore_exports(Some(now));
+        self.lift_refusals(now);
+        self.mend_buried().await;
+        self.confirm_last().await?;
         for replica in &mut self.world.replicas {
             let Some(status) = replica.ended()? else { continue };
             match replica.armed().point {
@@ -160,7 +193,20 @@ impl Storm {
         self.lasting.push(Lasting { until: Instant::now() + time, replica });
     }
 
-    /// Takes every fault away; replicas that are to die at a point yet are started again.
+    /// Runs a command of the service's at a replica whose links let it; one that fails is done again with its event.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        for replica in &self.world.replicas {
+            if replica.run(arguments, &Armed::default())?.success() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes every fault of links, lists and calls away; replicas that are to die at a point yet are started again.
     ///
     /// # Errors
     /// When a process cannot be started again.
@@ -176,6 +222,7 @@ impl Storm {
         for tenant in &self.world.tenants {
             tenant.simulator.clear_faults();
         }
+        self.restore_exports(None);
         self.tend().await?;
         for replica in &mut self.world.replicas {
             if replica.armed().point.is_some() && replica.is_started() {
@@ -197,7 +244,8 @@ impl Storm {
         Ok(())
     }
 
-    /// What is known at the end: callbacks go their way again, and what cannot be read is told about once more.
+    /// What is known at the end: callbacks go their way again, what cannot be read is told about once more, and records
+    /// that were to be buried and reports that were refused for a while are as they should be.
     pub fn known(&self) -> Known {
         let mut broken: HashMap<String, HashSet<String>> = HashMap::new();
         for (tenant, keys) in self.world.tenants.iter().zip(&self.broken) {
@@ -210,14 +258,28 @@ impl Storm {
                 } else {
                     simulator.spoil(key, None);
                 }
-                simulator.announce(if kind == "vacancy" { "vacancy_update" } else { "applicant_update" }, key);
+                announce_update(tenant, kind, key);
             }
         }
-        Known { broken, disturbances: self.tally.times(), ..Known::default() }
+        for record in &self.failing {
+            self.world.tenants[record.tenant].simulator.spoil(&record.key, None);
+        }
+        let mut refused: HashMap<String, HashSet<String>> = HashMap::new();
+        for report in &self.refused {
+            let tenant = &self.world.tenants[report.tenant];
+            if report.until.is_some() {
+                report.lift(tenant);
+            } else {
+                refused.entry(tenant.id.to_string()).or_default().insert(report.key.clone());
+            }
+        }
+        Known { broken, refused, lost: self.lost.clone(), disturbances: self.tally.times(), ..Known::default() }
     }
 
-    /// Keys that cannot be read, of all tenants.
+    /// Keys that cannot be read, or were to be buried and may still fail, of all tenants.
     pub fn unreadable(&self) -> Vec<String> {
-        self.broken.iter().flatten().cloned().collect()
+        let failing = self.failing.iter().map(|record| &record.key);
+        let mended = self.mended.iter().map(|(_, key)| key);
+        self.broken.iter().flatten().chain(failing).chain(mended).cloned().collect()
     }
 }

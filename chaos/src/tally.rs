@@ -36,6 +36,11 @@ impl Tally {
         self.done.entry(event).or_default().felt += times;
     }
 
+    /// How often it had an effect so far.
+    pub fn felt_of(&self, event: Event) -> u64 {
+        self.done.get(&event).map_or(0, |done| done.felt)
+    }
+
     /// How often processes have died at kill points.
     pub fn deaths(&self) -> u64 {
         self.points.values().sum()

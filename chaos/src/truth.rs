@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use cegid_indexer::{domain::Kind, index::documents};
 
-use crate::world::{Tenant, World};
+use crate::{
+    balance::Known,
+    world::{Tenant, World},
+};
 
 /// What differs between the index of a tenant and the truth. A vacancy that never was live may be left out: nothing
 /// asks for it. Nothing is said of `broken`, whose records cannot be read.
@@ -39,29 +42,28 @@ pub async fn differences(world: &World, tenant: &Tenant, broken: &HashSet<String
     Ok(differences)
 }
 
-/// Subjects whose last report at Cegid is not the outcome that they have, and how many were looked at.
+/// Subjects whose last report at Cegid is not the outcome that they have, and how many were looked at. Only what Cegid
+/// refuses for good may have been given up: it holds an older outcome then, or none.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn unreported(
-    world: &World,
-    tenant: &Tenant,
-    broken: &HashSet<String>,
-) -> anyhow::Result<(usize, Vec<String>)> {
+pub async fn unreported(world: &World, tenant: &Tenant, known: &Known) -> anyhow::Result<(usize, Vec<String>)> {
+    let (broken, refused) = (known.broken(tenant), known.refused(tenant));
     let last = tenant.simulator.last_reports();
     let (mut looked, mut wrong) = (0, Vec::new());
-    // Where Cegid refuses the report of an outcome, it cannot hold it.
-    let subjects: Vec<(String, String, bool)> = sqlx::query_as(
-        "select s.kind, s.key, s.dead_at is not null
+    let subjects: Vec<(String, String, bool, bool)> = sqlx::query_as(
+        "select s.kind, s.key, s.dead_at is not null, r.dead_at is not null
          from subject s left join report_item r on r.tenant = s.tenant and r.kind = s.kind and r.key = s.key
-         where s.tenant = $1 and not s.waiting and r.dead_at is null
-           and (s.state in ('live', 'hidden') or s.dead_at is not null)",
+         where s.tenant = $1 and (s.state in ('live', 'hidden') or s.dead_at is not null)",
     )
     .bind(tenant.id.as_str())
     .fetch_all(&world.pool)
     .await?;
-    for (kind, key, dead) in subjects.into_iter().filter(|(_, key, _)| !broken.contains(key)) {
+    for (kind, key, dead, given_up) in subjects.into_iter().filter(|(_, key, ..)| !broken.contains(key)) {
         looked += 1;
+        if given_up && refused.contains(&key) {
+            continue;
+        }
         let report_type = if kind == "vacancy" { "vacancies" } else { "candidates" };
         let report = last.get(&(report_type.to_owned(), key.clone()));
         let truth = tenant.simulator.truth_of(&kind, &key);
@@ -71,10 +73,10 @@ pub async fn unreported(
             None => false,
         };
         if !told {
-            wrong.push(format!("{kind} {key} (dead {dead}): {report:?}"));
+            wrong.push(format!("{kind} {key} (dead {dead}, given up {given_up}): {report:?}"));
         }
     }
-    for key in broken {
+    for key in &broken {
         looked += 1;
         let report = ["vacancies", "candidates"].iter().find_map(|kind| last.get(&((*kind).to_owned(), key.clone())));
         if report.is_none_or(|report| report.status != "error" || report.messages.is_empty()) {

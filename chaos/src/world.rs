@@ -30,13 +30,15 @@ use crate::{
 
 /// Vacancies and candidates that each tenant has at first.
 const RECORDS: usize = 60;
+/// Those of the small tenant at first.
+const FEW: usize = 3;
 /// Database of the service.
 const DATABASE: &str = "chaos";
 /// The shortest lease that the settings allow: a frozen replica has lost its tenants soon.
 pub const LEASE: Duration = Duration::from_secs(3);
 
 /// What all replicas are set to, beside addresses and tenants.
-const SETTINGS: [(&str, &str); 17] = [
+const SETTINGS: [(&str, &str); 18] = [
     ("WORKER__LEASE", "3s"),
     ("WORKER__POLL_INTERVAL", "1s"),
     ("WORKER__CONFIRM_AFTER", "2s"),
@@ -44,6 +46,8 @@ const SETTINGS: [(&str, &str); 17] = [
     ("WORKER__RETRY_LIMIT", "2s"),
     // Longer than any fault: what is buried failed for its own sake.
     ("WORKER__RETRY_HORIZON", "20s"),
+    // Reached before the horizon.
+    ("WORKER__RETRY_MIN_ATTEMPTS", "6"),
     // The guard would wait for people.
     ("WORKER__REMOVALS_FLOOR", "1000000"),
     ("EXPORT__CONNECT_TIMEOUT", "2s"),
@@ -68,6 +72,8 @@ pub struct Plan {
     pub replicas: usize,
     /// Tenants, each with a simulator of its own.
     pub tenants: usize,
+    /// Whether there is one more, of few records, that no load changes.
+    pub small: bool,
 }
 
 /// A customer's Cegid.
@@ -76,6 +82,8 @@ pub struct Tenant {
     pub id: TenantId,
     /// The other side.
     pub simulator: Simulator,
+    /// Whether it has few records, which no load changes.
+    pub small: bool,
 }
 
 /// The links of one replica.
@@ -164,7 +172,11 @@ impl World {
 
         let mut tenants = Vec::new();
         for (nth, name) in (1..).zip(["acme", "bolt", "coil"].into_iter().take(plan.tenants)) {
-            tenants.push(tenant(name, nth, plan.seed).await?);
+            tenants.push(tenant(name, nth, plan.seed, RECORDS).await?);
+        }
+        if plan.small {
+            tenants.push(tenant("dune", 9, plan.seed, 0).await?);
+            create_few(&tenants[plan.tenants].simulator);
         }
         let (mut replicas, mut links) = (Vec::new(), Vec::new());
         for nth in 1..=plan.replicas {
@@ -194,6 +206,11 @@ impl World {
         }
         let server = Arc::new(server);
         Ok(World { server, database, pool, tenants, replicas, links, front, password, _directory: directory })
+    }
+
+    /// Tenants that a load changes; they come first.
+    pub fn loaded(&self) -> usize {
+        self.tenants.iter().filter(|tenant| !tenant.small).count()
     }
 
     /// The counts of one tenant.
@@ -239,11 +256,18 @@ impl World {
     }
 }
 
-async fn tenant(name: &str, nth: u64, seed: u64) -> anyhow::Result<Tenant> {
+/// Creates the records of the small tenant: all of them live.
+pub fn create_few(simulator: &Simulator) {
+    for _ in 0..FEW {
+        let _keys = (simulator.create_vacancy(), simulator.create_candidate());
+    }
+}
+
+async fn tenant(name: &str, nth: u64, seed: u64, records: usize) -> anyhow::Result<Tenant> {
     let config = Config {
         seed: seed.wrapping_mul(1000),
-        vacancies: RECORDS,
-        candidates: RECORDS,
+        vacancies: records,
+        candidates: records,
         burst_every: Some(Duration::from_millis(200)),
         callback_timeout: Duration::from_secs(5),
         callback_keep_alive: false,
@@ -255,7 +279,7 @@ async fn tenant(name: &str, nth: u64, seed: u64) -> anyhow::Result<Tenant> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let simulator = Simulator::start(config.another(nth), listener).await?;
     let id = name.parse().map_err(|_| anyhow!("{name} is no name of a tenant"))?;
-    Ok(Tenant { id, simulator })
+    Ok(Tenant { id, simulator, small: records == 0 })
 }
 
 async fn links_of(replica: &Replica, postgres: u16, tenants: &[Tenant]) -> anyhow::Result<Links> {

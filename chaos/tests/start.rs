@@ -38,7 +38,7 @@ async fn stop(world: &mut World) {
 }
 
 async fn world() -> World {
-    World::start(Plan { seed: 1, replicas: 1, tenants: 1 }).await.unwrap()
+    World::start(Plan { seed: 1, replicas: 1, tenants: 1, small: false }).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

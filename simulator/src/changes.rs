@@ -286,13 +286,17 @@ impl Simulator {
         }
     }
 
-    /// The key of some subject that is there and not anonymised.
+    /// The key of some subject that is there, not anonymised and not spared.
     pub(crate) fn some_key(&self, kind: Kind, random: &mut Random) -> Option<String> {
+        let spared = crate::lock(&self.inner.faults.spared);
         let tenant = crate::lock(&self.inner.tenant);
         let rows = &tenant.table(kind).rows;
         if rows.is_empty() {
             return None;
         }
-        (0..100).map(|_| random.pick(rows)).find(|row| !row.deleted && !row.anonymised).map(|row| row.key.to_string())
+        (0..100)
+            .map(|_| random.pick(rows))
+            .find(|row| !row.deleted && !row.anonymised && !spared.contains(&*row.key))
+            .map(|row| row.key.to_string())
     }
 }

@@ -3,7 +3,7 @@
 
 mod kinds;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -239,6 +239,8 @@ pub(crate) struct Distorted {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) spoiled: Mutex<HashMap<String, Spoil>>,
+    /// Keys that no random change picks.
+    pub(crate) spared: Mutex<HashSet<String>>,
     pub(crate) distorted: Mutex<Vec<Distorted>>,
     /// Answers kept back, and the number of the last release.
     pub(crate) held: Held,

@@ -37,6 +37,23 @@ impl Simulator {
         };
     }
 
+    /// Lets no random change pick this subject, or lets them again: it stays as it
+    /// is unless a change names it.
+    pub fn spare(&self, key: &str, spare: bool) {
+        let mut spared = crate::lock(&self.inner.faults.spared);
+        if spare {
+            spared.insert(key.to_owned());
+        } else {
+            spared.remove(key);
+        }
+    }
+
+    /// Whether no random change picks this subject.
+    #[must_use]
+    pub fn is_spared(&self, key: &str) -> bool {
+        crate::lock(&self.inner.faults.spared).contains(key)
+    }
+
     /// Lets the export write a member of all records of a kind, or of one, in
     /// another way until [`straighten`](Self::straighten). The truth stands, and
     /// nobody is told.

@@ -1,6 +1,6 @@
 //! What becomes of Cegid.
 
-use cegid_simulator::{Endpoint, Fault, FaultKind, RequestRow, Simulator};
+use cegid_simulator::{Compression, Endpoint, Fault, FaultKind, RequestRow, Simulator};
 
 use super::Event;
 use crate::storm::Storm;
@@ -11,14 +11,25 @@ pub(super) const EXPORTS: [Endpoint; 2] = [Endpoint::Vacancies, Endpoint::Candid
 const ENDPOINTS: [Endpoint; 5] =
     [Endpoint::Token, Endpoint::Vacancies, Endpoint::Candidates, Endpoint::Reports, Endpoint::Any];
 
-/// Answers of all tenants that pass the test.
-fn answers(storm: &Storm, test: fn(&RequestRow) -> bool) -> u64 {
-    storm.world.tenants.iter().map(|tenant| tenant.simulator.count_requests(test) as u64).sum()
-}
+/// Most are cut inside a member, or hold something behind it.
+const COMPRESSIONS: [Compression; 7] = [
+    Compression::CutMember,
+    Compression::Rest,
+    Compression::LongLength,
+    Compression::OnlySaid,
+    Compression::SaidBr,
+    Compression::SaidTwice,
+    Compression::Members,
+];
 
 impl Storm {
+    /// Answers of all tenants that pass the test.
+    pub(super) fn count_answers(&self, test: fn(&RequestRow) -> bool) -> u64 {
+        self.world.tenants.iter().map(|tenant| tenant.simulator.count_requests(test) as u64).sum()
+    }
+
     fn some_cegid(&mut self) -> Simulator {
-        let nth = self.random.below(self.world.tenants.len());
+        let nth = self.random.below(self.world.loaded());
         self.world.tenants[nth].simulator.clone()
     }
 
@@ -30,12 +41,12 @@ impl Storm {
         answered: fn(&RequestRow) -> bool,
     ) -> anyhow::Result<()> {
         let cegid = self.some_cegid();
-        let before = answers(self, answered);
+        let before = self.count_answers(answered);
         if fault.endpoint == Endpoint::Token {
             cegid.expire_tokens();
         }
         cegid.add_fault(fault);
-        let more = self.more(before, |storm| answers(storm, answered)).await?;
+        let more = self.more(before, |storm| storm.count_answers(answered)).await?;
         self.tally.felt(event, more);
         Ok(())
     }
@@ -63,10 +74,19 @@ impl Storm {
         .await
     }
 
+    pub(super) async fn compress_badly(&mut self) -> anyhow::Result<()> {
+        let kind = FaultKind::Compressed { how: self.random.pick(&COMPRESSIONS) };
+        let (endpoint, times) = (self.random.pick(&EXPORTS), self.random.between(1, 8));
+        self.at_some_cegid(Event::BadCompression, Fault::new(endpoint, kind).times(times), |row| {
+            row.note.contains("compressed")
+        })
+        .await
+    }
+
     pub(super) async fn worthless_tokens(&mut self) -> anyhow::Result<()> {
-        let before = answers(self, |row| row.status == 401);
+        let before = self.count_answers(|row| row.status == 401);
         self.some_cegid().expire_tokens();
-        let more = self.more(before, |storm| answers(storm, |row| row.status == 401)).await?;
+        let more = self.more(before, |storm| storm.count_answers(|row| row.status == 401)).await?;
         self.tally.felt(Event::Tokens, more);
         Ok(())
     }

@@ -6,8 +6,13 @@ use super::Event;
 use crate::storm::Storm;
 
 impl Storm {
+    /// How often the replicas have written these words.
+    pub(super) fn count_lines(&self, words: &str) -> u64 {
+        self.world.replicas.iter().map(|replica| replica.log().matches(words).count() as u64).sum()
+    }
+
     fn warnings(&self) -> u64 {
-        self.world.replicas.iter().map(|replica| replica.log().matches("\"level\":\"WARN\"").count() as u64).sum()
+        self.count_lines("\"level\":\"WARN\"")
     }
 
     async fn start_postgres_again(&self) -> anyhow::Result<()> {

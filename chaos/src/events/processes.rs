@@ -33,7 +33,7 @@ impl Storm {
         if running.is_empty() { self.random.below(self.world.replicas.len()) } else { self.random.pick(&running) }
     }
 
-    fn end(&mut self, nth: usize) -> anyhow::Result<bool> {
+    pub(super) fn end(&mut self, nth: usize) -> anyhow::Result<bool> {
         let replica = &mut self.world.replicas[nth];
         // One that dies at its point in this instant is looked after as ever.
         if replica.is_started() {
@@ -150,7 +150,7 @@ impl Storm {
         let (since, attempts) = (self.world.tenants[0].simulator.now(), self.attempts(&unreadable).await?.len());
         let sent: Vec<usize> = self.world.tenants.iter().map(|tenant| tenant.simulator.sent().len()).collect();
         // Callbacks are under way all the time that the stop takes.
-        for tenant in &self.world.tenants {
+        for tenant in self.world.tenants.iter().filter(|tenant| !tenant.small) {
             let key = tenant.simulator.truth().into_iter().find(|row| row.kind == "vacancy" && row.present);
             let key = key.map(|row| row.key).unwrap_or_default();
             (0..BURST).for_each(|_| tenant.simulator.announce("vacancy_update", &key));

@@ -6,7 +6,7 @@
 //! limits them by itself is not known.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -20,7 +20,7 @@ use super::filter::Filter;
 use super::token::authorised;
 use super::{Note, frames, number, parameters, record, refusal};
 use crate::data::random::Random;
-use crate::faults::{Asked, Bend, Distortion, Endpoint, Spoil};
+use crate::faults::{Asked, Bend, Distorted, Distortion, Endpoint, Spoil};
 use crate::simulator::{Inner, Simulator};
 use crate::tenant::{Asking, Kind, Row};
 
@@ -113,16 +113,7 @@ fn export(
     } else {
         let spoiled = crate::lock(&inner.faults.spoiled);
         let distorted = crate::lock(&inner.faults.distorted);
-        let treated = |row: Row| {
-            let of_row =
-                distorted.iter().filter(|it| it.kind == kind && it.key.as_deref().is_none_or(|key| key == &*row.key));
-            Treated {
-                spoil: spoiled.get(&*row.key).copied(),
-                distortions: of_row.map(|it| it.how.clone()).collect(),
-                row,
-            }
-        };
-        let rows = rows.into_iter().map(treated).collect();
+        let rows = rows.into_iter().map(|row| Treated::new(row, &spoiled, &distorted)).collect();
         body(inner.config.seed, rows, wish.resume_only, inner.clock.now())
     };
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -201,6 +192,15 @@ struct Treated {
     spoil: Option<Spoil>,
     distortions: Vec<Distortion>,
     row: Row,
+}
+
+impl Treated {
+    fn new(row: Row, spoiled: &HashMap<String, Spoil>, distorted: &[Distorted]) -> Self {
+        let of_row =
+            distorted.iter().filter(|it| it.kind == row.kind && it.key.as_deref().is_none_or(|key| key == &*row.key));
+        let distortions = of_row.map(|it| it.how.clone()).collect();
+        Self { spoil: spoiled.get(&*row.key).copied(), distortions, row }
+    }
 }
 
 /// A frame, made badly where that is asked for.
@@ -287,6 +287,23 @@ fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
         stable: hidden.is_empty(),
     };
     table.page(asking, shown)
+}
+
+impl Simulator {
+    /// The bytes of a subject's frame, without its size, as a list shows it now: well or badly made. Nothing when it is
+    /// not there.
+    #[must_use]
+    pub fn frame(&self, kind: &str, key: &str) -> Option<Vec<u8>> {
+        let inner = &self.inner;
+        let row = {
+            let tenant = crate::lock(&inner.tenant);
+            let table = tenant.table(Kind::named(kind));
+            table.rows.get(table.place(key)?).filter(|row| !row.deleted)?.clone()
+        };
+        let treated = Treated::new(row, &crate::lock(&inner.faults.spoiled), &crate::lock(&inner.faults.distorted));
+        let entries = record::entries(inner.config.seed, &treated.row, treated.row.kind == Kind::Candidate);
+        made(entries, &treated, inner.clock.now()).ok().map(|frame| frame[4..].to_vec())
+    }
 }
 
 /// Frames made one after another off the async threads, a few ahead of what the
