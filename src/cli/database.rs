@@ -27,11 +27,12 @@ pub fn maintain(file: Option<&Path>, Maintenance::RepairNumbers: Maintenance) ->
             None => println!("the sequence is at {}, nothing has a higher number: nothing was changed", repair.found),
             Some(to) => println!(
                 "{}the sequence was at {}, and the highest number known is {}: raised to {to}; {} subjects are read again, \
-                 workers begin again, incremental sweeps are due",
+                 {} outcomes are reported once more, workers begin again, incremental sweeps are due",
                 if repair.moved { "the server is not the one that was verified last; " } else { "" },
                 repair.found,
                 repair.highest,
-                repair.reread
+                repair.reread,
+                repair.renoted
             ),
         }
         Ok(ExitCode::SUCCESS)

@@ -63,6 +63,8 @@ pub struct Repair {
     pub raised_to: Option<i64>,
     /// Subjects that are read again because a callback about them had counted as settled.
     pub reread: u64,
+    /// Outcomes that are reported once more.
+    pub renoted: u64,
 }
 
 impl Database {
@@ -115,7 +117,7 @@ impl Database {
     /// Compares the server with the one that was verified last, and the sequence with every number in the tables. Where it
     /// is another server, or the sequence is behind, it is raised beyond all of them; subjects whose callbacks counted as
     /// settled meanwhile are read again; all leases end, so that no read that was under way is settled and every worker
-    /// begins again from what the tables hold; and the incremental sweeps are due at once. They begin where the last run
+    /// begins again from what the tables hold; every outcome is reported once more; and the incremental sweeps are due at once. They begin where the last run
     /// that the database knows of began, which is before anything that was lost.
     ///
     /// # Errors
@@ -147,7 +149,7 @@ impl Database {
         .await?;
         let moved = verified.as_deref() != Some(&now.server);
         let highest = now.highest.max(self.numbers.highest());
-        let mut repair = Repair { found: now.last, highest, moved, raised_to: None, reread: 0 };
+        let mut repair = Repair { found: now.last, highest, moved, raised_to: None, reread: 0, renoted: 0 };
         if moved || highest > now.last {
             let raised = sqlx::query_scalar!(
                 r#"select setval('request_number', $1) as "to!""#,
@@ -171,6 +173,15 @@ impl Database {
                 );
                 repair.reread = reread.execute(&mut *tx).await?.rows_affected();
             }
+            // Reports that were sent in the lost time are not known: Cegid may hold an outcome that was overtaken since.
+            let renoted = sqlx::query!(
+                "with these as (
+                   select tenant, kind, key from report_item where dead_at is null order by 1, 2, 3 for no key update
+                 )
+                 update report_item r set noted = nextval('request_number'), attempts = 0, last_error = null
+                 from these where r.tenant = these.tenant and r.kind = these.kind and r.key = these.key"
+            );
+            repair.renoted = renoted.execute(&mut *tx).await?.rows_affected();
             sqlx::query!("update tenant_lease set token = nextval('request_number'), held_until = '-infinity'")
                 .execute(&mut *tx)
                 .await?;
@@ -196,8 +207,10 @@ impl Database {
                 highest,
                 raised_to,
                 reread = repair.reread,
+                renoted = repair.renoted,
                 "the database is another one or has gone back, after a failover or a restore: its sequence of numbers is \
-                 raised beyond all that is known, the workers begin again, and incremental sweeps are due; commits may be \
+                 raised beyond all that is known, the workers begin again, incremental sweeps are due, and every outcome is \
+                 reported once more; commits may be \
                  lost: run `cegid-indexer ledger`, and see \"Failover and restore\" in docs/operate.md"
             );
         }

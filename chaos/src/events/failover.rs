@@ -96,10 +96,6 @@ impl Storm {
             links.database.accept_again().await?;
         }
         let more = self.more(before, raised).await?;
-        // Cegid may have been told of a failure that the standby knows nothing of: nothing else would have it read again.
-        for record in &self.failing {
-            record.announce(&self.world.tenants[record.tenant]);
-        }
         self.tally.felt(Event::Failover, if more > 0 { count } else { 0 });
         Ok(())
     }
