@@ -26,7 +26,7 @@ pub(super) struct WalkState {
     shown: HashSet<u64>,
     /// Items of the first page that was read at offset 0, in order.
     first_page: Vec<u64>,
-    /// Where the farthest page ended.
+    /// Where the farthest page ended that showed anything new.
     reached: i32,
     /// Steps back in a row.
     steps_back: u32,
@@ -137,7 +137,9 @@ impl WalkState {
         }
         let end = page.end();
         let goes_on = end > self.reached;
-        self.reached = self.reached.max(end);
+        if new > 0 {
+            self.reached = self.reached.max(end);
+        }
         if !page.whole {
             return ListState::Advances;
         }
@@ -221,6 +223,19 @@ mod tests {
         assert_eq!(walk(ignoring(35)), (ListState::DoesNotAdvance, 2));
         assert_eq!(walk(ignoring(PAGE)), (ListState::DoesNotAdvance, 2), "it may hold more");
         assert_eq!(walk(ignoring(7)), (ListState::Ended, 2));
+    }
+
+    #[test]
+    fn a_list_that_does_not_advance_does_not_whatever_number_is_asked_for() {
+        let mut state = WalkState::new(PAGE);
+        let mut observe = |length: u64, offset: usize| {
+            let page = PageShape { asked: length as usize, ..shape((0..length).collect(), offset) };
+            state.observe(&page).list
+        };
+        assert_eq!(observe(10, 0), ListState::Advances);
+        for length in [10, 6, 10, 6, 4] {
+            assert_eq!(observe(length, 8), ListState::DoesNotAdvance, "{length}");
+        }
     }
 
     #[test]
