@@ -43,17 +43,17 @@ impl<T> Parts<T> {
     pub(super) fn refuse(&mut self, mut part: Vec<T>) -> Option<T> {
         self.refused.0 += 1;
         if part.len() > 1 {
-            let second = part.split_off(part.len() / 2);
-            self.parts.extend([second, part]);
+            self.halve(part);
             return None;
         }
         self.refused.1 += 1;
         part.pop()
     }
 
-    /// To be sent later: these parts are next.
-    pub(super) fn put_back(&mut self, parts: impl IntoIterator<Item = Vec<T>>) {
-        self.parts.extend(parts);
+    /// The halves of these are next; one item stays alone.
+    pub(super) fn halve(&mut self, mut part: Vec<T>) {
+        let second = part.split_off(part.len() / 2);
+        self.parts.extend([second, part].into_iter().filter(|half| !half.is_empty()));
     }
 
     /// Whether nothing is left.

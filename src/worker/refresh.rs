@@ -107,8 +107,8 @@ pub(super) enum Part {
     Done,
     /// Cegid refused the query: to be asked for again in smaller parts. Of a lone subject this is written.
     Refused(CallError),
-    /// To be asked for again, in smaller parts.
-    Again(Vec<Vec<Claimed>>),
+    /// These are to be asked for again, in smaller parts.
+    Again(Vec<Claimed>),
     /// As [`Round::Failed`].
     Failed,
     /// As [`Round::Paused`].
@@ -150,9 +150,9 @@ impl Refresher {
                         return self.give_up(&error, parts).await;
                     }
                 }
-                Part::Again(smaller) => {
+                Part::Again(left) => {
                     parts.accept();
-                    parts.put_back(smaller);
+                    parts.halve(left);
                 }
                 Part::Failed => return Round::Failed,
                 Part::Paused => return Round::Paused,
@@ -242,7 +242,7 @@ impl Refresher {
         }
         match self.settle(judgement).await {
             Ok(()) if left.is_empty() => Part::Done,
-            Ok(()) => Part::Again(halves(left)),
+            Ok(()) => Part::Again(left),
             Err(NotWritten::LeaseLost) => {
                 // The worker is about to be ended.
                 context.stop.draining().await;
@@ -350,13 +350,4 @@ impl Refresher {
         let freshness = metrics.freshness.get_or_create(&OfKind { tenant, kind });
         waited.iter().for_each(|seconds| freshness.observe(*seconds));
     }
-}
-
-/// Two halves, so that what is in the way is found in few calls.
-fn halves(mut subjects: Vec<Claimed>) -> Vec<Vec<Claimed>> {
-    if subjects.len() < 2 {
-        return vec![subjects];
-    }
-    let half = subjects.split_off(subjects.len() / 2);
-    vec![half, subjects]
 }
