@@ -52,9 +52,9 @@ pub struct Ledger {
     pub reports_waiting: i64,
     /// Outcomes that Cegid refused.
     pub reports_dead: i64,
-    /// Subjects whose outcome is not the one noted last: documents that were never noted or were written since, subjects
-    /// that are settled as held and noted as failed, those that are not noted as failed and are buried or failed alike
-    /// several times.
+    /// Subjects whose outcome is not the one noted last: documents that were never noted or were written since,
+    /// subjects that are settled as held and noted as failed, those that are not noted as failed and are buried or
+    /// failed alike several times.
     pub reports_missing: i64,
     /// Deliveries, subjects and report items with a number that the sequence has yet to reach: what arrives meanwhile
     /// would count as settled.
@@ -73,8 +73,8 @@ pub struct Ledger {
     pub removals_held: i64,
     /// Sweeps whose list does not advance.
     pub lists_stalled: i64,
-    /// Sweeps that should have ended by now, or begun a day ago, by the time until which the tenant's lease is held: what
-    /// no callback announced may be missing.
+    /// Sweeps that should have ended by now, or begun a day ago, by the time until which the tenant's lease is held:
+    /// what no callback announced may be missing.
     pub sweeps_late: i64,
 }
 

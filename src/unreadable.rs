@@ -158,8 +158,8 @@ pub struct Look<'a> {
     pub due_at: DateTime<Utc>,
 }
 
-/// Notes that these places were read again: what they still showed is due later, everything else is forgotten. Gives how
-/// many were forgotten.
+/// Notes that these places were read again: what they still showed is due later, everything else is forgotten. Gives
+/// how many were forgotten.
 ///
 /// # Errors
 /// When the database cannot be used.

@@ -50,7 +50,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins it, at all tenants but the small one. One vacancy and one candidate of each tenant cannot be read from now on; gives their keys.
+    /// Begins it, at all tenants but the small one. One vacancy and one candidate of each tenant cannot be read from
+    /// now on; gives their keys.
     pub fn start(world: &World, seed: u64) -> (Load, Vec<[String; 2]>) {
         let (counts, stop) = (Arc::new(Counts::default()), Arc::new(AtomicBool::new(false)));
         let (mut tasks, mut broken) = (Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! What lists could not read: the service remembers it by its digest and keeps the ledger waiting for what has no readable
-//! key. Only the frames of records that the suite broke on purpose, as they are shown now, are accepted.
+//! What lists could not read: the service remembers it by its digest and keeps the ledger waiting for what has no
+//! readable key. Only the frames of records that the suite broke on purpose, as they are shown now, are accepted.
 
 use cegid_indexer::ledger::Ledger;
 use sha2::{Digest, Sha256};
@@ -9,8 +9,8 @@ use crate::{
     world::{Tenant, World},
 };
 
-/// Digests of the frames that show the broken records of a tenant. They are no archives: the service's digest is that of
-/// their bytes.
+/// Digests of the frames that show the broken records of a tenant. They are no archives: the service's digest is that
+/// of their bytes.
 fn broken_digests(known: &Known, tenant: &Tenant) -> Vec<Vec<u8>> {
     let frame = |key: &String| ["vacancy", "candidate"].into_iter().find_map(|kind| tenant.simulator.frame(kind, key));
     known.broken(tenant).iter().filter_map(frame).map(|frame| Sha256::digest(frame).to_vec()).collect()

@@ -1,7 +1,7 @@
 //! The numbers of the sequence `request_number` never go backwards, even where the database does.
 //!
-//! Wanted: nothing is settled at a number that the sequence has yet to reach, and no delivery gets an id that is not above
-//! every number known; a database that has lost commits makes every worker begin again from what it holds.
+//! Wanted: nothing is settled at a number that the sequence has yet to reach, and no delivery gets an id that is not
+//! above every number known; a database that has lost commits makes every worker begin again from what it holds.
 //!
 //! A failover to a standby that lacked the last commits, a restore and logical replication can leave the sequence below
 //! numbers that the tables hold or that a read under way has drawn. Each statement that appends, draws or settles asks
@@ -18,8 +18,8 @@ use tracing::warn;
 
 use super::Database;
 
-/// Added when the sequence is raised: more numbers than could have been drawn in commits that were lost, by replicas that
-/// have not noticed yet.
+/// Added when the sequence is raised: more numbers than could have been drawn in commits that were lost, by replicas
+/// that have not noticed yet.
 const RAISE_MARGIN: i64 = 1_000_000_000;
 /// A repair that did not reach the connection that is drawn on is not repeated for ever.
 const DRAW_ATTEMPTS: u32 = 3;
@@ -114,11 +114,12 @@ impl Database {
         ))
     }
 
-    /// Compares the server with the one that was verified last, and the sequence with every number in the tables. Where it
-    /// is another server, or the sequence is behind, it is raised beyond all of them; subjects whose callbacks counted as
-    /// settled meanwhile are read again; all leases end, so that no read that was under way is settled and every worker
-    /// begins again from what the tables hold; every outcome is reported once more; and the incremental sweeps are due at once. They begin where the last run
-    /// that the database knows of began, which is before anything that was lost.
+    /// Compares the server with the one that was verified last, and the sequence with every number in the tables. Where
+    /// it is another server, or the sequence is behind, it is raised beyond all of them; subjects whose callbacks
+    /// counted as settled meanwhile are read again; all leases end, so that no read that was under way is settled and
+    /// every worker begins again from what the tables hold; every outcome is reported once more; and the incremental
+    /// sweeps are due at once. They begin where the last run that the database knows of began, which is before anything
+    /// that was lost.
     ///
     /// # Errors
     /// When the database cannot be used. Nothing but the sequence is changed then.
@@ -173,7 +174,8 @@ impl Database {
                 );
                 repair.reread = reread.execute(&mut *tx).await?.rows_affected();
             }
-            // Reports that were sent in the lost time are not known: Cegid may hold an outcome that was overtaken since.
+            // Reports that were sent in the lost time are not known: Cegid may hold an outcome that was overtaken
+            // since.
             let renoted = sqlx::query!(
                 "with these as (
                    select tenant, kind, key from report_item where dead_at is null order by 1, 2, 3 for no key update

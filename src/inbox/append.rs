@@ -10,8 +10,8 @@ use crate::{database::Numbers, intake::VerifiedCallback};
 /// Reason of a delivery whose data the database refused.
 const UNSTORABLE: &str = "unstorable";
 
-/// Appends one row per event and raises the subjects that the events name, in one statement. Gives how many of each tenant's
-/// were never read: each of these is due in its turn, which naming it again does not bring forward.
+/// Appends one row per event and raises the subjects that the events name, in one statement. Gives how many of each
+/// tenant's were never read: each of these is due in its turn, which naming it again does not bring forward.
 ///
 /// Keys are raised in order, as everywhere, so that two writers cannot deadlock. Raising brings a dead subject back, and
 /// does not shorten a back-off that is running.

@@ -1,12 +1,12 @@
 //! How fast keys are read that Cegid has never shown.
 //!
-//! Wanted: whoever can make up keys, with one signature that covers no body for example, costs Cegid a bounded number of
-//! reads and delays no change of a known subject; nothing of a delivery is lost; a genuine burst of new keys is read in the
-//! order of its arrival.
+//! Wanted: whoever can make up keys, with one signature that covers no body for example, costs Cegid a bounded number
+//! of reads and delays no change of a known subject; nothing of a delivery is lost; a genuine burst of new keys is read
+//! in the order of its arrival.
 //!
-//! Each tenant has a token bucket of a minute's budget, as the time at which it would be full again. Within the budget a
-//! subject without a read is due at once, beyond it in its turn at the budget's rate. The bucket is this process's own, so
-//! that appending stays one statement: replicas have a budget each, and a restart fills it.
+//! Each tenant has a token bucket of a minute's budget, as the time at which it would be full again. Within the budget
+//! a subject without a read is due at once, beyond it in its turn at the budget's rate. The bucket is this process's
+//! own, so that appending stays one statement: replicas have a budget each, and a restart fills it.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -9,8 +9,8 @@ const ROWS: i64 = 5_000;
 /// A delivery that names a subject may be forgotten so long after the last one that does: replicas differ in time.
 const BESIDE: TimeDelta = TimeDelta::days(1);
 
-/// Forgets subjects that two reads did not show and none ever has, once no delivery that was received since then, nor the
-/// last one that named them, is kept. A callback raises them again like any new key. Gives how many.
+/// Forgets subjects that two reads did not show and none ever has, once no delivery that was received since then, nor
+/// the last one that named them, is kept. A callback raises them again like any new key. Gives how many.
 ///
 /// # Errors
 /// When the database cannot be used; what was forgotten by then stays so.

@@ -1,5 +1,5 @@
-//! The bulk guard: what stops being searchable without a record that says so is counted, and beyond a share of the index
-//! it waits for an operator.
+//! The bulk guard: what stops being searchable without a record that says so is counted, and beyond a share of the
+//! index it waits for an operator.
 //!
 //! Wanted: nothing vanishes in bulk by surprise, whichever way: absent from reads by key, or missing from two lists; an
 //! operator confirms what was seen to be held, not what comes later; time alone lets nothing through. A record that is
@@ -15,8 +15,8 @@ use crate::{
     domain::{Kind, TenantId},
 };
 
-/// Which of these subjects, which are about to vanish, have to wait: those that waited before and were not confirmed, and
-/// those beyond `floor` or `percent` of what is indexed, whichever is more, in 24 hours. What an operator confirmed
+/// Which of these subjects, which are about to vanish, have to wait: those that waited before and were not confirmed,
+/// and those beyond `floor` or `percent` of what is indexed, whichever is more, in 24 hours. What an operator confirmed
 /// neither waits nor counts.
 ///
 /// # Errors

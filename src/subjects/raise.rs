@@ -144,9 +144,9 @@ pub struct Unseen {
     pub limit: usize,
 }
 
-/// Asks for a refresh of subjects that no read has shown since a full walk began; gives how many. Of vacancies these are
-/// the live ones, since the list shows no others. A buried candidate is tried again: a person must not stay in the index
-/// because a record cannot be read. What no filter can name is left to [`unlisted`].
+/// Asks for a refresh of subjects that no read has shown since a full walk began; gives how many. Of vacancies these
+/// are the live ones, since the list shows no others. A buried candidate is tried again: a person must not stay in the
+/// index because a record cannot be read. What no filter can name is left to [`unlisted`].
 pub async fn request_unseen(database: &Database, tenant: &TenantId, kind: Kind, unseen: Unseen) -> sqlx::Result<u64> {
     let raised = sqlx::query!(
         "with unseen as (
@@ -171,8 +171,8 @@ pub async fn request_unseen(database: &Database, tenant: &TenantId, kind: Kind, 
     Ok(raised.rows_affected())
 }
 
-/// Searchable subjects whose key no filter can name, and that no read has shown since this one; of candidates the hidden
-/// ones too. One that waits may have been shown unreadable.
+/// Searchable subjects whose key no filter can name, and that no read has shown since this one; of candidates the
+/// hidden ones too. One that waits may have been shown unreadable.
 pub async fn unlisted(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, read: i64) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         "select key from subject
@@ -206,8 +206,8 @@ pub struct Step {
     pub raised: i64,
 }
 
-/// Asks for a refresh of the next subjects of a round: those that no list shows. They are the hidden vacancies whose key
-/// a filter can name, and what was removed by absence lately. Buried ones are tried again.
+/// Asks for a refresh of the next subjects of a round: those that no list shows. They are the hidden vacancies whose
+/// key a filter can name, and what was removed by absence lately. Buried ones are tried again.
 ///
 /// # Errors
 /// When the database cannot be used.

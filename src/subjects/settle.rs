@@ -218,8 +218,8 @@ pub struct Postponed {
     pub why: Why,
 }
 
-/// Reads that give the same failure of the same bytes, after which it is reported: the record will hardly be read, but it
-/// goes on being tried.
+/// Reads that give the same failure of the same bytes, after which it is reported: the record will hardly be read, but
+/// it goes on being tried.
 pub const REPORTED_REPEATS: i32 = 3;
 
 /// Subjects that were put off because a read failed, and whose failure is their outcome.

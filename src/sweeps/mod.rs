@@ -105,7 +105,8 @@ pub struct Turn {
     pub needed: Duration,
 }
 
-/// The most urgent sweep that is due; outside the permitted hours only what needs none, was asked for, or would be late.
+/// The most urgent sweep that is due; outside the permitted hours only what needs none, was asked for, or would be
+/// late.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -170,8 +171,8 @@ pub async fn began_before(
     .await
 }
 
-/// The number that was drawn when the run before this one began, of those whose list showed anything; none for the first,
-/// and none when that list held frames that nobody can name.
+/// The number that was drawn when the run before this one began, of those whose list showed anything; none for the
+/// first, and none when that list held frames that nobody can name.
 ///
 /// # Errors
 /// When the database cannot be read.

@@ -16,8 +16,8 @@ impl<T> Parts<T> {
         Parts { parts: parts.filter(|part| !part.is_empty()).rev().collect(), accepted: false, refused: (0, 0) }
     }
 
-    /// The next part. If one item was refused alone and nothing was accepted, it is the largest: it is the most likely to
-    /// hold what will be accepted.
+    /// The next part. If one item was refused alone and nothing was accepted, it is the largest: it is the most likely
+    /// to hold what will be accepted.
     pub(super) fn next(&mut self) -> Option<Vec<T>> {
         let last = self.parts.len().checked_sub(1)?;
         let largest = self.parts.iter().enumerate().max_by_key(|(_, part)| part.len()).map_or(last, |(nth, _)| nth);

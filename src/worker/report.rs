@@ -3,9 +3,9 @@
 //! Wanted: an item that is refused, or that provokes a failure, delays itself only; nothing is given up because the
 //! endpoint refuses everything for a while; what a round has learnt about an item is written however the round ends.
 //!
-//! A batch that is refused is halved until the item that is refused stands alone. Whether it is the item or the endpoint
-//! is told by what follows: another item that is accepted, or a control, an item that was accepted earlier and is sent
-//! again. Only a refusal that was followed by an acceptance counts as an attempt, and an item is dead after
+//! A batch that is refused is halved until the item that is refused stands alone. Whether it is the item or the
+//! endpoint is told by what follows: another item that is accepted, or a control, an item that was accepted earlier and
+//! is sent again. Only a refusal that was followed by an acceptance counts as an attempt, and an item is dead after
 //! [`ITEM_REFUSALS`] of them. If nothing is accepted, the lane pauses, and other items are sent next.
 
 use std::sync::Arc;

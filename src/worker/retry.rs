@@ -29,8 +29,8 @@ impl Curve {
     /// | less than `horizon` | read again | read again |
     /// | as long or longer | read again | buried |
     ///
-    /// Delays are shortened by up to a quarter, as `jitter` (from 0 to 1) says, so that what failed together does not come
-    /// back together.
+    /// Delays are shortened by up to a quarter, as `jitter` (from 0 to 1) says, so that what failed together does not
+    /// come back together.
     pub fn again(&self, failures: u32, since: DateTime<Utc>, now: DateTime<Utc>, jitter: f64) -> Option<DateTime<Utc>> {
         let is_over = (now - since).to_std().is_ok_and(|failing| failing >= self.horizon);
         if is_over && failures >= self.min_attempts {

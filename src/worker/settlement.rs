@@ -5,8 +5,8 @@
 //!
 //! Order of locks: the lease, documents, report items, subjects in key order. Subjects come last, because the inbox
 //! raises them: they are locked for as short as can be. Only outcomes that are noted if they differ follow: of what is
-//! shown unchanged, and of what failed. A subject that a newer read has settled meanwhile is left out, with its document
-//! and report item, by beginning again without it; and so is one that an operator has erased.
+//! shown unchanged, and of what failed. A subject that a newer read has settled meanwhile is left out, with its
+//! document and report item, by beginning again without it; and so is one that an operator has erased.
 
 mod written;
 
@@ -54,8 +54,8 @@ pub struct Indexed {
 }
 
 impl Indexed {
-    /// What is written, when this is held. An unknown status leaves what is held live or hidden as it is; only a vacancy
-    /// that never had a readable one goes by the list.
+    /// What is written, when this is held. An unknown status leaves what is held live or hidden as it is; only a
+    /// vacancy that never had a readable one goes by the list.
     fn write(&self, held: Option<&documents::Held>) -> documents::Write<'_> {
         let searchable = match self.document.visibility {
             Visibility::Live => true,

@@ -1,4 +1,5 @@
-//! Lists that do not advance, repeat themselves, are empty, or hold what cannot be read; and what vanishes because of them.
+//! Lists that do not advance, repeat themselves, are empty, or hold what cannot be read; and what vanishes because of
+//! them.
 
 use std::{collections::HashSet, time::Duration};
 

@@ -39,8 +39,8 @@ impl Storm {
         Ok(sqlx::query_as(query).bind(id).fetch_all(&self.world.pool).await?)
     }
 
-    /// The standby is the primary as it was some seconds ago. Before the primary dies no replica reaches it any more, and
-    /// no transaction is open: what it holds then and the standby does not is exactly what was lost.
+    /// The standby is the primary as it was some seconds ago. Before the primary dies no replica reaches it any more,
+    /// and no transaction is open: what it holds then and the standby does not is exactly what was lost.
     pub(super) async fn fail_over(&mut self) -> anyhow::Result<()> {
         self.calm().await?;
         let server = self.world.server.clone();

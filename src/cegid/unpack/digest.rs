@@ -17,9 +17,9 @@ const CHUNK: usize = 64 * 1024;
 /// Entries of an archive that are told apart one by one.
 const MAX_ENTRIES: usize = 1_000;
 
-/// The same for frames that hold the same. Of an archive it covers the names, sizes and checksums of its entries: one that
-/// is made for each answer holds times, and so has other bytes each time. Of anything else it covers the bytes. Nothing
-/// is held in memory; none when the frame was not kept or its file cannot be read.
+/// The same for frames that hold the same. Of an archive it covers the names, sizes and checksums of its entries: one
+/// that is made for each answer holds times, and so has other bytes each time. Of anything else it covers the bytes.
+/// Nothing is held in memory; none when the frame was not kept or its file cannot be read.
 pub fn digest(frame: Frame) -> Option<Digest> {
     match frame {
         Frame::Memory(bytes) => digest_of(Cursor::new(&bytes[..])),

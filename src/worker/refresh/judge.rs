@@ -216,8 +216,8 @@ impl<'a> Judgement<'a> {
         }
     }
 
-    /// The read of this subject failed: again later, or buried when it kept failing. It is reported then, or once several
-    /// reads have given the same digest of what they could not use.
+    /// The read of this subject failed: again later, or buried when it kept failing. It is reported then, or once
+    /// several reads have given the same digest of what they could not use.
     pub(super) fn fail(&mut self, subject: &Claimed, cause: &str, digest: Option<Digest>) {
         let context = &self.refresher.context;
         let worker = &context.shared.settings.worker;

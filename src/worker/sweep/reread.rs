@@ -55,8 +55,8 @@ impl Sweeper {
     }
 
     /// Settles subjects whose key no filter can name and that two lists in a row did not show, unless either list held
-    /// frames that nobody can name. A vacancy is hidden: it is not live, and whether it is archived or deleted cannot be
-    /// asked. A candidate is removed: the list is of everyone. Both count for the bulk guard.
+    /// frames that nobody can name. A vacancy is hidden: it is not live, and whether it is archived or deleted cannot
+    /// be asked. A candidate is removed: the list is of everyone. Both count for the bulk guard.
     async fn settle_unlisted(&self, sweep: &Sweep) -> sqlx::Result<()> {
         let (context, kind) = (&self.context, self.kind);
         let (database, tenant, now) = (context.database(), &context.tenant, self.now());

@@ -43,8 +43,8 @@ impl World {
         assert!(differences.is_empty(), "the index differs from the truth:\n{}", differences.join("\n"));
     }
 
-    /// The last report that Cegid holds of every subject is its outcome: success for what is settled as indexed, about the
-    /// record as it is now, and error for what was given up. Where Cegid refuses the report, it cannot hold it.
+    /// The last report that Cegid holds of every subject is its outcome: success for what is settled as indexed, about
+    /// the record as it is now, and error for what was given up. Where Cegid refuses the report, it cannot hold it.
     pub async fn assert_reported(&self) {
         let subjects: Vec<(String, String, String, bool)> = sqlx::query_as(
             "select s.kind, s.key, coalesce(r.report_id, s.key), s.dead_at is not null
