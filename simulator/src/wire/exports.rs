@@ -198,8 +198,13 @@ impl Treated {
     fn new(row: Row, spoiled: &HashMap<String, Spoil>, distorted: &[Distorted]) -> Self {
         let of_row =
             distorted.iter().filter(|it| it.kind == row.kind && it.key.as_deref().is_none_or(|key| key == &*row.key));
-        let distortions = of_row.map(|it| it.how.clone()).collect();
-        Self { spoil: spoiled.get(&*row.key).copied(), distortions, row }
+        let mut distortions: Vec<Distortion> = of_row.map(|it| it.how.clone()).collect();
+        let spoil = spoiled.get(&*row.key).copied();
+        if spoil == Some(Spoil::Undated) {
+            let member = "modificationDate".to_owned();
+            distortions.push(Distortion::Write { member, value: serde_json::Value::Null });
+        }
+        Self { spoil, distortions, row }
     }
 }
 
@@ -229,12 +234,14 @@ fn made(mut entries: Vec<frames::Entry>, treated: &Treated, at: DateTime<Utc>) -
         Some(Spoil::NoEntry) => {
             entries.remove(0);
         }
-        Some(Spoil::Undated) => {
-            if let Some((_, json)) = entries.first_mut() {
-                *json = undated(json)?;
-            }
-        }
-        Some(Spoil::BrokenArchive | Spoil::Hidden | Spoil::Unservable | Spoil::Unaskable | Spoil::Unlistable)
+        Some(
+            Spoil::BrokenArchive
+            | Spoil::Hidden
+            | Spoil::Unservable
+            | Spoil::Unaskable
+            | Spoil::Unlistable
+            | Spoil::Undated,
+        )
         | None => {}
     }
     let mut frame = frames::frame(&entries, at)?;
@@ -243,17 +250,6 @@ fn made(mut entries: Vec<frames::Entry>, treated: &Treated, at: DateTime<Utc>) -
         frame[4..].fill(0x5a);
     }
     Ok(frame)
-}
-
-/// The record with null in the place of its update date.
-fn undated(json: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut record: serde_json::Value = serde_json::from_slice(json)?;
-    for detail in ["", "/offerDetail", "/candidateDetail"] {
-        if let Some(date) = record.pointer_mut(&format!("{detail}/modificationDate")) {
-            *date = serde_json::Value::Null;
-        }
-    }
-    Ok(serde_json::to_vec(&record)?)
 }
 
 /// The rows of a page, as the export shows them at this moment.
