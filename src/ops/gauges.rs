@@ -1,6 +1,6 @@
 //! Gauges that are read from the tables: at most once a minute, however often Prometheus asks.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tracing::warn;
 
@@ -67,19 +67,12 @@ async fn read(database: &Database, metrics: &Metrics, clock: &Clock) -> sqlx::Re
     for held in &subjects::held(database).await? {
         labels(&held.tenant, &held.kind).map(|labels| metrics.removals_held.get_or_create(&labels).set(held.count));
     }
-    let mut unreadable: HashMap<OfKind, i64> = depths
-        .iter()
-        .map(|depth| (depth.tenant.as_str(), depth.kind.as_str()))
-        .chain(loads.iter().map(|load| (load.tenant.as_str(), load.kind.as_str())))
-        .filter_map(|(tenant, kind)| Some((labels(tenant, kind)?, 0)))
-        .collect();
-    for of in &unreadable::counts(database).await? {
-        if let Some(labels) = labels(&of.tenant, &of.kind) {
-            *unreadable.entry(labels).or_default() += of.count;
-        }
-    }
-    for (labels, count) in unreadable {
-        metrics.unreadable.get_or_create(&labels).set(count);
+    // Lists are walked of every tenant that has a load, and what is unreadable is counted by cause.
+    let unreadable = unreadable::counts(database).await?;
+    for load in &loads {
+        let of_load = unreadable.iter().filter(|of| of.tenant == load.tenant && of.kind == load.kind);
+        let count = of_load.map(|of| of.count).sum();
+        labels(&load.tenant, &load.kind).map(|labels| metrics.unreadable.get_or_create(&labels).set(count));
     }
     // A tenant whose resumes are all gone has no row any more.
     for depth in &depths {
