@@ -127,7 +127,7 @@ impl Sweeper {
         let windows = sweeps::windows(now, context.settings.load_window, context.settings.load_windows);
         sweeps::plan_initial(database, tenant, kind, &windows).await?;
         for purpose in Use::recurring(kind) {
-            if *purpose == Use::Full && kind == Kind::Candidate {
+            if self.is_spread(*purpose) {
                 self.plan_full_of_candidates().await?;
             } else {
                 sweeps::plan(database, tenant, kind, *purpose, self.interval(*purpose), now).await?;
@@ -148,8 +148,8 @@ impl Sweeper {
     }
 
     /// Whether a walk is spread over a time.
-    fn is_spread(&self, sweep: &Sweep) -> bool {
-        sweep.purpose == Use::Full && self.kind == Kind::Candidate
+    fn is_spread(&self, purpose: Use) -> bool {
+        purpose == Use::Full && self.kind == Kind::Candidate
     }
 
     /// Over how long a walk over all candidates is spread.
@@ -195,6 +195,13 @@ impl Sweeper {
 
     fn now(&self) -> DateTime<Utc> {
         self.context.now()
+    }
+
+    /// Looks at, or changes, what is known of a walk.
+    fn with_walk<T>(&self, sweep: &Sweep, look: impl FnOnce(&mut WalkState) -> T) -> T {
+        let mut walks = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = self.context.shared.settings.export.page_size;
+        look(walks.entry((sweep.purpose, sweep.position)).or_insert_with(|| WalkState::new(most)))
     }
 
     /// A walk is over.

@@ -17,7 +17,7 @@ use tracing::warn;
 use super::{
     super::{pace::Lane, settlement::NotWritten},
     Sweeper,
-    walk_state::{ListState, OVERLAP, PageShape, WalkState},
+    walk_state::{ListState, OVERLAP, PageShape},
 };
 use crate::{
     cegid::{CallError, Class, Page, Query},
@@ -173,10 +173,16 @@ impl Sweeper {
 
     /// A walk over all candidates is spread over a part of its period; every other one goes on as fast as it may.
     async fn pace_of_walk(&self, sweep: &Sweep) -> sqlx::Result<Pace> {
-        if !self.is_spread(sweep) || sweep.asked {
+        if !self.is_spread(sweep.purpose) || sweep.asked {
             return Ok(Pace { pages: MAX_PAGES_PER_STEP, interval: None });
         }
-        let (pages, time) = (self.pages_of_list().await?, self.time_of_list());
+        let time = self.time_of_list();
+        let known = self.with_walk(sweep, |walk| walk.list_pages);
+        let pages = match known {
+            Some(pages) => pages,
+            None => self.pages_of_list().await?,
+        };
+        self.with_walk(sweep, |walk| walk.list_pages = Some(pages));
         let steps = (time.as_secs_f64() / super::STEP_INTERVAL.as_secs_f64()).max(1.0);
         let pages = (pages as f64 / steps).ceil().clamp(1.0, MAX_PAGES_PER_STEP as f64);
         Ok(Pace { pages: pages as usize, interval: Some(super::STEP_INTERVAL) })
@@ -187,7 +193,7 @@ impl Sweeper {
         if !whole {
             // A page that was cut may be short: what the next one repeats must be less, or the walk stands still.
             OVERLAP.min(frames / 4)
-        } else if self.is_spread(sweep) && frames >= asked {
+        } else if self.is_spread(sweep.purpose) && frames >= asked {
             0
         } else {
             OVERLAP
@@ -324,12 +330,5 @@ impl Sweeper {
                 Ok(Err(Some(error)))
             }
         }
-    }
-
-    /// Looks at, or changes, what is known of a walk.
-    fn with_walk<T>(&self, sweep: &Sweep, look: impl FnOnce(&mut WalkState) -> T) -> T {
-        let mut walks = self.walks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let most = self.context.shared.settings.export.page_size;
-        look(walks.entry((sweep.purpose, sweep.position)).or_insert_with(|| WalkState::new(most)))
     }
 }

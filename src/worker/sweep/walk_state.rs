@@ -34,6 +34,8 @@ pub(super) struct WalkState {
     was_empty: bool,
     /// Items that the next page repeats of this one.
     pub(super) overlap: usize,
+    /// About how many pages the list has, once they were counted.
+    pub(super) list_pages: Option<u64>,
 }
 
 /// A page, as far as the list's shape goes.
@@ -113,6 +115,7 @@ impl WalkState {
             steps_back: 0,
             was_empty: false,
             overlap: OVERLAP,
+            list_pages: None,
         }
     }
 
