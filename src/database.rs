@@ -1,5 +1,6 @@
 //! Connections: the pool of the worker and the operators, and connections that are held.
 
+mod batches;
 mod numbers;
 mod schema;
 mod statements;
@@ -14,6 +15,7 @@ use sqlx::{
 };
 
 use crate::settings;
+pub use batches::delete_in_batches;
 pub use numbers::{Numbers, Repair};
 use statements::Opening;
 pub use statements::{Held, Statements};

@@ -2,19 +2,15 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::database::Database;
-
-/// Rows of one statement: receiving goes on beside it.
-const ROWS: i64 = 5_000;
+use crate::database::{Database, delete_in_batches};
 
 /// Forgets deliveries received before then that are settled, ignored or dead, or whose subject is gone. Gives how many.
 ///
 /// # Errors
 /// When the database cannot be used; what was forgotten by then stays so.
 pub async fn forget(database: &Database, before: DateTime<Utc>) -> sqlx::Result<u64> {
-    let mut forgotten = 0;
-    loop {
-        let rows = sqlx::query!(
+    delete_in_batches(|limit| async move {
+        sqlx::query!(
             "delete from delivery where id in (
                select d.id from delivery d
                left join subject s on s.tenant = d.tenant and s.kind = d.kind and s.key = d.key
@@ -22,14 +18,10 @@ pub async fn forget(database: &Database, before: DateTime<Utc>) -> sqlx::Result<
                  and (d.ignored is not null or s.key is null or d.id <= s.settled or s.dead_at is not null)
                limit $2)",
             before,
-            ROWS
+            limit
         )
         .execute(database.pool())
-        .await?
-        .rows_affected();
-        forgotten += rows;
-        if rows < ROWS.unsigned_abs() {
-            return Ok(forgotten);
-        }
-    }
+        .await
+    })
+    .await
 }
