@@ -18,21 +18,14 @@ use crate::{
     unreadable::{self, List, Seen},
 };
 
-/// After so many pages the tables have grown out of what the planner knows of them.
+/// Counts of settled pages after which the planner's statistics are out of date.
 const ANALYZED: [u32; 3] = [3, 30, 300];
 
 impl Sweeper {
     pub(in super::super) async fn settle(&self, read: Read) -> Result<Written, NotWritten> {
         let (context, kind) = (&self.context, self.kind);
         let (database, tenant) = (context.database(), &context.tenant);
-        // Read by key, so that it takes the way of every record that cannot be indexed and Cegid is told.
-        let named: Vec<&String> = read.page.broken.iter().filter_map(|broken| broken.key.as_ref()).collect();
-        for key in &named {
-            subjects::want_once(database, tenant, kind, key, context.now()).await?;
-        }
-        if !named.is_empty() {
-            context.queues[kind as usize].wake();
-        }
+        self.request_by_key(read.page.broken.iter().filter_map(|broken| broken.key.as_deref())).await?;
         let keys: Vec<String> = read.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
         if keys.is_empty() {
             // A failover ends the lease, and may have lost the pages before this one: their end is not noted then.
@@ -75,12 +68,11 @@ impl Sweeper {
         }
         let asked = !settlement.postponed.is_empty() || !settlement.unclear.is_empty();
         let written = settlement.write(database, &context.lease, context.now()).await?;
-        for (key, cause) in &written.unstorable {
-            // Read again by itself, so that it takes the way of every record that cannot be indexed.
-            subjects::want_once(database, tenant, kind, key, context.now()).await?;
+        self.request_by_key(written.unstorable.iter().map(|(key, _)| key.as_str())).await?;
+        for (_, cause) in &written.unstorable {
             warn!(%tenant, %kind, cause, "a record of a sweep cannot be stored");
         }
-        if asked || !written.unstorable.is_empty() {
+        if asked {
             context.queues[kind as usize].wake();
         }
         context.wrote();
@@ -90,6 +82,17 @@ impl Sweeper {
         }
         self.count(&written);
         Ok(written)
+    }
+
+    /// Has records read by key that the page could not give, so that they take the way of every record that cannot be
+    /// indexed, and Cegid is told.
+    async fn request_by_key(&self, keys: impl Iterator<Item = &str>) -> sqlx::Result<()> {
+        let context = &self.context;
+        for key in keys {
+            subjects::want_once(context.database(), &context.tenant, self.kind, key, context.now()).await?;
+            context.queues[self.kind as usize].wake();
+        }
+        Ok(())
     }
 
     fn count(&self, written: &Written) {
