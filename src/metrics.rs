@@ -201,7 +201,7 @@ impl Default for Metrics {
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
             "signature_lifetime",
-            "Longest time that a verified signature was still valid when it came: so long it can be sent again",
+            "Longest time that a verified signature was still valid on arrival, during which it can be sent again",
             seconds(),
             metrics.signature_lifetime.clone(),
         );

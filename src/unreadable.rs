@@ -19,7 +19,7 @@ const REMEMBERED: i64 = 10_000;
 /// Before the place of a frame is first read again.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 
-/// A list, as far as it decides what its places hold.
+/// What identifies a list: its places hold other items when one of these differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct List {
     /// Start of its window in update dates; open-ended when none.

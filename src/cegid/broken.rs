@@ -59,7 +59,7 @@ fn key_of(kind: Kind, frame: Frame) -> Option<String> {
     key_in_prefix(kind, &detail_start(kind, &start)?)
 }
 
-/// The beginning of the record in an archive, as far as it can be inflated.
+/// The part of the record in an archive that can be inflated, from its beginning.
 fn detail_start(kind: Kind, archive: &[u8]) -> Option<Vec<u8>> {
     by_directory(kind, archive).or_else(|| without_directory(kind, archive))
 }

@@ -14,7 +14,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{domain::TenantId, intake::VerifiedCallback};
 
-const MINUTE: TimeDelta = TimeDelta::minutes(1);
+/// The time that a bucket's budget is for.
+const BUDGET_WINDOW: TimeDelta = TimeDelta::minutes(1);
 
 /// The buckets of all tenants.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Budget {
         let mut turns = Turns { interval: self.interval(), ..Turns::default() };
         for (tenant, now) in Budget::latest(callbacks) {
             turns.tenants.push(tenant.to_string());
-            turns.after.push(self.full_at.get(tenant).copied().unwrap_or(now).max(now) - MINUTE);
+            turns.after.push(self.full_at.get(tenant).copied().unwrap_or(now).max(now) - BUDGET_WINDOW);
         }
         turns
     }

@@ -11,9 +11,9 @@ pub struct Curve {
     pub first: Duration,
     /// Longest delay.
     pub limit: Duration,
-    /// Buried after so long …
+    /// Time after which it is buried …
     pub horizon: Duration,
-    /// … and so many failures.
+    /// … if it has also failed this often.
     pub min_attempts: u32,
 }
 

@@ -32,8 +32,8 @@ pub use written::Written;
 pub(super) const ABSENCE: &str = "absence";
 /// Cause of a removal because Cegid has anonymised the person.
 pub(super) const ANONYMISED: &str = "anonymised";
-/// A removal that waits for an operator is read again after so long, in case the record is back.
-pub(super) const HELD: TimeDelta = TimeDelta::hours(1);
+/// Before a removal that waits for an operator is read again, in case the record is back.
+pub(super) const HELD_REREAD_INTERVAL: TimeDelta = TimeDelta::hours(1);
 /// Cause of a removal because two reads showed a sign of anonymisation in a form that is not known.
 pub(super) const UNCLEAR: &str = "unclear";
 /// Contention with the inbox or another settlement is short.
@@ -269,7 +269,8 @@ impl Settlement {
             tx.rollback().await?;
             return Ok(Some(left));
         }
-        let held_back = back.iter().map(|key| Postponed { key: key.clone(), due_at: now + HELD, why: Why::Held });
+        let held_back =
+            back.iter().map(|key| Postponed { key: key.clone(), due_at: now + HELD_REREAD_INTERVAL, why: Why::Held });
         let postponed: Vec<Postponed> = self.postponed.iter().cloned().chain(held_back).collect();
         let failures = subjects::postpone(&mut tx, tenant, kind, read, now, &postponed).await?;
         let failed = self.failed.iter().filter(|noted| failures.outcomes.contains(&noted.key)).cloned();

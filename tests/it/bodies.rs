@@ -181,7 +181,7 @@ async fn a_token_and_a_referential_are_read_only_from_whole_answers() {
         Ok(ReferentialList::Unknown) => Ok(0),
         Err(error) => Err(error),
     };
-    // The first part is a list by itself.
+    // The first part is a list of its own.
     let (first, second) = (&br#"[{"id":"FR"}]"#[..], &b"  "[..]);
     for (name, answer) in whole(first, second) {
         wrong.extend(list(answer).await.err().map(|error| format!("{name}: {error}")));

@@ -11,7 +11,7 @@ use crate::{
     subjects::{self, Claimed, Due},
 };
 
-/// In so many claims, subjects that failed come first once: a quarter of the calls is theirs, if they are due, however
+/// Every fourth claim takes subjects that failed first: a quarter of the calls is theirs while any are due, however
 /// many others are.
 const FAILED_FIRST_INTERVAL: u32 = 4;
 /// Bytes of the query that are not keys.

@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     super::retry::Curve,
-    super::settlement::{ABSENCE, ANONYMISED, HELD, Indexed, Settlement, UNCLEAR},
+    super::settlement::{ABSENCE, ANONYMISED, HELD_REREAD_INTERVAL, Indexed, Settlement, UNCLEAR},
     Refresher,
 };
 use crate::{
@@ -205,7 +205,7 @@ impl<'a> Judgement<'a> {
             }
             // The last of its kind: nothing but a person can tell whether it is gone.
             State::Live | State::Hidden if confirmed && proof == Proof::NoControl => {
-                let due_at = context.now() + HELD;
+                let due_at = context.now() + HELD_REREAD_INTERVAL;
                 self.settlement.postponed.push(Postponed { key, due_at, why: Why::Held });
             }
             _ => {

@@ -13,10 +13,10 @@ use crate::{
 /// Before a place is read a second time; four times longer before each further one, up to the limit.
 const FIRST_PAUSE: Duration = Duration::from_secs(240);
 const PAUSE_LIMIT: Duration = Duration::from_secs(3600);
-/// An empty answer may be an error: so many are needed before what was there counts as gone.
+/// Empty answers that are needed before what was there counts as gone: one may be an error.
 const EMPTY_ANSWERS: u32 = 2;
 
-/// How long after so many readings a place is read again.
+/// Delay before a place is read again, by the number of readings so far.
 fn pause_after(looks: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(looks.min(10))).min(PAUSE_LIMIT)
 }

@@ -15,9 +15,9 @@
 //! raised in the queue and takes the way of every other refresh, where an absence is confirmed. Neither removes anything
 //! because a list did not show it. What a list shows unreadable is remembered, and its place read again (`look_again`).
 //!
-//! Wanted of the full sweep of candidates: whoever is deleted or anonymised right after a walk has shown them is asked
-//! for by key within `rolling_period`. So the next walk begins a period after this one began, less the time that it
-//! takes, in permitted hours as long as they suffice.
+//! Wanted of the full sweep of candidates: a person who is deleted or anonymised right after a walk has shown them is
+//! asked for by key within `rolling_period`. So the next walk begins a period after this one began, less the time that
+//! it takes, in permitted hours as long as they suffice.
 
 mod look_again;
 mod page_size;

@@ -38,7 +38,7 @@ pub(super) struct WalkState {
     pub(super) list_pages: Option<u64>,
 }
 
-/// A page, as far as the list's shape goes.
+/// The shape of a page: which items it shows, and where.
 #[derive(Debug, Clone)]
 pub(super) struct PageShape {
     /// Its items in order, by hash; those that could not be read come last.
@@ -105,7 +105,7 @@ fn hash(item: impl Hash) -> u64 {
 }
 
 impl WalkState {
-    /// A walk that asks for at most so many records at once.
+    /// A new walk; `page_size` is the largest number of records in one request.
     pub(super) fn new(page_size: usize) -> WalkState {
         WalkState {
             page_size: PageSize::new(page_size),

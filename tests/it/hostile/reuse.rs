@@ -18,7 +18,7 @@ async fn count(world: &World, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(world.database.pool()).await.unwrap()
 }
 
-/// One signature, with so many bodies of five hundred events about vacancies that are not there.
+/// Bodies sent under one signature, each of five hundred events about vacancies that are not there.
 async fn reuse(world: &World) {
     let event = |nth: usize| format!(r#"{{"event_type":"vacancy_update","reference":"forged-{nth}"}}"#);
     for first in (0..FORGED).step_by(500) {

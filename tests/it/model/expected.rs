@@ -6,9 +6,9 @@ use super::steps::{Answer, Step};
 
 /// An absence, and a return, is confirmed by a second read after so long.
 pub const CONFIRM: TimeDelta = TimeDelta::minutes(10);
-/// A subject that kept failing in so many reads …
+/// Failed reads after which a subject is buried …
 pub const MIN_ATTEMPTS: i32 = 2;
-/// … and for so long is buried.
+/// … if it has also failed for this long.
 pub const HORIZON: TimeDelta = TimeDelta::minutes(10);
 /// Delay after the first failed read; of the last one too, once it is buried.
 const FIRST: TimeDelta = TimeDelta::seconds(2);
