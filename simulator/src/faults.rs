@@ -188,6 +188,8 @@ pub enum Spoil {
     Undated,
     /// Every query that names it is 400; lists show it.
     Unaskable,
+    /// No query that names it finds it; lists show it.
+    Unfindable,
 }
 
 /// How the export writes one member of its records otherwise than it should: as

@@ -101,6 +101,12 @@ pub enum FaultKind {
     /// Behind its end, an export's list shows its last records again, as many as
     /// are asked for. Requests by key are not hit.
     RepeatLast,
+    /// An export's query by key finds what the same query without keys would: the
+    /// first records of everything. Lists are not hit.
+    IgnoreKeys,
+    /// An export's query by key that finds nothing is answered 404. Lists are not
+    /// hit.
+    NotFound,
     /// An export leaves out records by chance, another time others, also when
     /// they are asked for by key. The pages' places stay the same.
     Flicker {
@@ -152,6 +158,8 @@ pub(crate) enum Bend {
     Short(usize),
     Repeat,
     RepeatLast,
+    IgnoreKeys,
+    NotFound,
     Flicker(u8),
 }
 
@@ -160,6 +168,7 @@ impl FaultKind {
     pub(super) fn hits(&self, asked: Asked) -> bool {
         match self {
             Self::Short { .. } | Self::Repeat | Self::RepeatLast => asked == Asked::List,
+            Self::IgnoreKeys | Self::NotFound => asked == Asked::Keys,
             Self::Flicker { .. } => asked != Asked::Else,
             _ => true,
         }

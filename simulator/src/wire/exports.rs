@@ -85,6 +85,9 @@ fn export(
         wish.offset = all.saturating_sub(wish.limit);
         rows = page(inner, kind, &wish);
     }
+    if wish.missing_is_404 && rows.is_empty() {
+        return refusal(StatusCode::NOT_FOUND, "nothing is found");
+    }
     if wish.flicker > 0 {
         let mut random = Random::of(inner.config.seed, "flicker", inner.habits.draw());
         rows.retain(|_| !random.percent(wish.flicker));
@@ -137,6 +140,8 @@ struct Wish {
     flicker: u8,
     /// Whether a fault shows the last records again behind the end.
     repeat_last: bool,
+    /// Whether a fault answers 404 when nothing is found.
+    missing_is_404: bool,
 }
 
 impl Wish {
@@ -159,6 +164,7 @@ impl Wish {
             resume_only,
             flicker: 0,
             repeat_last: false,
+            missing_is_404: false,
         })
     }
 
@@ -167,6 +173,8 @@ impl Wish {
             Some(Extension(Bend::Short(records))) => self.limit = self.limit.min(records.saturating_sub(self.offset)),
             Some(Extension(Bend::Repeat)) => self.offset = 0,
             Some(Extension(Bend::RepeatLast)) => self.repeat_last = true,
+            Some(Extension(Bend::IgnoreKeys)) => self.filter = Filter::default(),
+            Some(Extension(Bend::NotFound)) => self.missing_is_404 = true,
             Some(Extension(Bend::Flicker(percent))) => self.flicker = percent,
             None => {}
         }
@@ -239,6 +247,7 @@ fn made(mut entries: Vec<frames::Entry>, treated: &Treated, at: DateTime<Utc>) -
             | Spoil::Hidden
             | Spoil::Unservable
             | Spoil::Unaskable
+            | Spoil::Unfindable
             | Spoil::Unlistable
             | Spoil::Undated,
         )
@@ -255,10 +264,15 @@ fn made(mut entries: Vec<frames::Entry>, treated: &Treated, at: DateTime<Utc>) -
 /// The rows of a page, as the export shows them at this moment.
 fn page(inner: &Inner, kind: Kind, wish: &Wish) -> Vec<Row> {
     let seed = inner.config.seed;
-    let dated = wish.filter.asks_for_dates();
+    let (dated, named) = (wish.filter.asks_for_dates(), wish.filter.named().is_some());
     let hidden: HashSet<String> = crate::lock(&inner.faults.spoiled)
         .iter()
-        .filter(|(_, spoil)| **spoil == Spoil::Hidden || (dated && **spoil == Spoil::Undated))
+        .filter(|(_, spoil)| match spoil {
+            Spoil::Hidden => true,
+            Spoil::Undated => dated,
+            Spoil::Unfindable => named,
+            _ => false,
+        })
         .map(|(key, _)| key.clone())
         .collect();
     if inner.habits.hides(kind) {

@@ -126,6 +126,8 @@ async fn answer(inner: &Inner, endpoint: Option<Endpoint>, request: Request, nex
         FaultKind::Short { records } => noted(bent(Bend::Short(records), request, next).await, "short list"),
         FaultKind::Repeat => noted(bent(Bend::Repeat, request, next).await, "first page again"),
         FaultKind::RepeatLast => noted(bent(Bend::RepeatLast, request, next).await, "last page again"),
+        FaultKind::IgnoreKeys => noted(bent(Bend::IgnoreKeys, request, next).await, "keys ignored"),
+        FaultKind::NotFound => noted(bent(Bend::NotFound, request, next).await, "404 if nothing is found"),
         FaultKind::Flicker { percent } => noted(bent(Bend::Flicker(percent), request, next).await, "flicker"),
     }
 }
