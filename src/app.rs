@@ -20,7 +20,7 @@ use crate::{
     arrivals::Arrivals,
     cegid,
     clock::Clock,
-    database::{Database, DatabaseError},
+    database::{Database, DatabaseError, told},
     fleet::Fleet,
     inbox::{Inbox, Writer},
     intake::{Directory, Intake},
@@ -233,7 +233,7 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
         // Leases are judged by the clock, so it is set before the first is taken.
         let prepared = async {
             shared.database.prepare().await?;
-            shared.database.repair_numbers().await.map_err(DatabaseError::Connect)?;
+            shared.database.repair_numbers(false).await.map_err(DatabaseError::Connect)?;
             shared.database.time().await.map_err(DatabaseError::Connect)
         };
         match prepared.await {
@@ -281,7 +281,7 @@ async fn follow(database: Database, clock: Clock, stop: Stop) {
     loop {
         match database.time().await {
             Ok(time) => clock.follow(time),
-            Err(error) => warn!(error = %error, "reading the database's time failed"),
+            Err(error) => warn!(error = %told(&error), "reading the database's time failed"),
         }
         tokio::select! {
             () = stop.draining() => return,

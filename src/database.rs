@@ -27,13 +27,13 @@ pub enum DatabaseError {
     #[error("reading database.url: it is not a postgres:// address")]
     Address,
     /// Nothing answers there in time.
-    #[error("connecting to the database: {0}")]
+    #[error("connecting to the database: {}", told(.0))]
     Connect(#[source] sqlx::Error),
     /// A migration failed.
-    #[error("migrating the database: {0}")]
+    #[error("migrating the database: {}", told(.0))]
     Migrate(#[from] MigrateError),
     /// What was migrated cannot be read.
-    #[error("reading which migrations the database has: {0}")]
+    #[error("reading which migrations the database has: {}", told(.0))]
     Unread(#[source] sqlx::Error),
     /// Another version has migrated it further.
     #[error(
@@ -134,8 +134,14 @@ impl Database {
             options.options(limits.settings())
         };
         let opening: Opening = pooled.then(|| limits.opening());
+        let numbers: Arc<Numbers> = Arc::default();
         let pool = |connections| {
+            let numbers = numbers.clone();
             let pool = PgPoolOptions::new()
+                .before_acquire(move |_, session| {
+                    let fit = numbers.has_no_cache(session.age);
+                    Box::pin(async move { Ok(fit) })
+                })
                 .max_connections(connections)
                 .min_connections(0)
                 .acquire_timeout(settings.connect_timeout)
@@ -144,7 +150,6 @@ impl Database {
         };
         let (part, connect_timeout) = ((settings.connections as usize / 2).max(1), settings.connect_timeout);
         let (pool, vital) = (pool(settings.connections), pool(2));
-        let numbers = Arc::default();
         Ok(Database { pool, vital, options, limits, pooled, connect_timeout, part, numbers })
     }
 
@@ -224,6 +229,8 @@ pub enum Failure {
     Contention,
     /// The statement's data cannot be stored; the database is fine.
     Data,
+    /// A trigger or a function refuses it, for its data or for now.
+    Raised,
     /// The database cannot be used now.
     Away,
 }
@@ -241,6 +248,33 @@ pub fn failure(error: &sqlx::Error) -> Failure {
         Some("40P01" | "40001" | "55P03") => Failure::Contention,
         // data exception, integrity constraint violation, program limit exceeded (an index row too large)
         Some(code) if code.starts_with("22") || code.starts_with("23") || code.starts_with("54") => Failure::Data,
+        // external routine, check option violation, PL/pgSQL
+        Some(code) if ["38", "39", "44", "P0"].iter().any(|class| code.starts_with(class)) => Failure::Raised,
         _ => Failure::Away,
     }
+}
+
+/// What a failure of the database says. Sentences about data, and those that triggers and functions raise, may quote
+/// what is stored: of these the code is told alone.
+pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let database = match error.downcast_ref::<MigrateError>() {
+        Some(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => error.as_database_error(),
+        _ => error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error),
+    };
+    match database {
+        Some(database) if !is_the_servers_own(database) => {
+            let code = database.code().unwrap_or_default();
+            format!("the database refuses it with SQLSTATE {code}: its log says why")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Whether the server itself has made the sentence, and of what it manages: connections, roles, tables, locks, space.
+fn is_the_servers_own(error: &dyn sqlx::error::DatabaseError) -> bool {
+    const CLASSES: [&str; 12] = ["08", "25", "26", "28", "3D", "3F", "40", "42", "53", "55", "57", "58"];
+    let raised = error
+        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+        .is_some_and(|error| error.routine() == Some("exec_stmt_raise"));
+    !raised && error.code().is_some_and(|code| CLASSES.iter().any(|class| code.starts_with(class)))
 }

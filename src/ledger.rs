@@ -32,6 +32,8 @@ pub struct Ledger {
     pub ignored_by_reason: BTreeMap<String, i64>,
     /// Subjects still to be read, whoever asked.
     pub subjects_waiting: i64,
+    /// Subjects that were given up, with or without a delivery: their documents stay as they are until they change.
+    pub subjects_dead: i64,
     /// Subjects that the index should hold.
     pub held: i64,
     /// Documents in the index.
@@ -71,6 +73,9 @@ pub struct Ledger {
     pub vanished: i64,
     /// Subjects that would, and wait for an operator.
     pub removals_held: i64,
+    /// Subjects that vanished and were shown again in the last 24 hours, without a callback that said so: Cegid's
+    /// answers lacked what was there.
+    pub removals_undone: i64,
     /// Sweeps whose list does not advance.
     pub lists_stalled: i64,
     /// Sweeps that should have ended by now, or begun a day ago, by the time until which the tenant's lease is held:
@@ -84,7 +89,7 @@ pub struct Ledger {
 pub enum Verdict {
     /// Nothing is lost, nothing waits, and everything was told.
     Balances,
-    /// Nothing is lost; something is still to be done.
+    /// Nothing is lost; something is still to be done, by the service or by an operator.
     Waits,
     /// Something is accounted for nowhere.
     Lost,
@@ -105,6 +110,7 @@ impl Ledger {
             && self.reports_waiting == 0
             && self.unreadable_unnamed == 0
             && self.removals_held == 0
+            && self.removals_undone == 0
             && self.lists_stalled == 0
             && self.sweeps_late == 0
         {
@@ -146,6 +152,7 @@ impl Ledger {
                 &mut self.ignored
             }
             "subjects_waiting" => &mut self.subjects_waiting,
+            "subjects_dead" => &mut self.subjects_dead,
             "held" => &mut self.held,
             "documents" => &mut self.documents,
             "documents_missing" => &mut self.documents_missing,
@@ -166,6 +173,7 @@ impl Ledger {
             "unreadable_unnamed" => &mut self.unreadable_unnamed,
             "vanished" => &mut self.vanished,
             "removals_held" => &mut self.removals_held,
+            "removals_undone" => &mut self.removals_undone,
             "lists_stalled" => &mut self.lists_stalled,
             "sweeps_late" => &mut self.sweeps_late,
             _ => &mut self.received,
@@ -191,8 +199,13 @@ impl fmt::Display for Ledger {
         }
         writeln!(
             f,
-            "index:      {} held, {} documents, {} missing, {} in excess; {} subjects waiting",
-            self.held, self.documents, self.documents_missing, self.documents_extra, self.subjects_waiting
+            "index:      {} held, {} documents, {} missing, {} in excess; {} subjects waiting, {} given up",
+            self.held,
+            self.documents,
+            self.documents_missing,
+            self.documents_extra,
+            self.subjects_waiting,
+            self.subjects_dead
         )?;
         for (count, what) in [
             (
@@ -218,9 +231,12 @@ impl fmt::Display for Ledger {
                 write!(f, "\n            {count}: {why}")?;
             }
         }
-        if self.vanished + self.removals_held > 0 {
-            let (vanished, held) = (self.vanished, self.removals_held);
-            write!(f, "\nremovals:   {vanished} vanished in 24 h, {held} wait for `sweeps confirm`")?;
+        if self.vanished + self.removals_held + self.removals_undone > 0 {
+            let (vanished, held, undone) = (self.vanished, self.removals_held, self.removals_undone);
+            write!(
+                f,
+                "\nremovals:   {vanished} vanished in 24 h, {held} wait for `sweeps confirm`; {undone} were shown again"
+            )?;
         }
         if self.lists_stalled + self.sweeps_late > 0 {
             let (stalled, late) = (self.lists_stalled, self.sweeps_late);
@@ -280,7 +296,9 @@ pub async fn read_all(
              select coalesce(s.tenant, d.tenant) as tenant, coalesce(s.kind, d.kind) as kind,
                coalesce(s.key, d.key) as key, coalesce(s.state in ('live', 'hidden'), false) as held, s.settled,
                s.waiting, s.dead_at is not null as dead,
-               s.dead_at is not null or s.failure_repeats >= $3 as failed, d.read_number,
+               -- One that Cegid has not shown is no business of its.
+               (s.dead_at is not null or s.failure_repeats >= $3)
+                 and (s.state <> 'unread' or s.failure_digest is not null) as failed, d.read_number,
                d.searchable is distinct from (s.state = 'live') as misplaced, d.status is null as status_unknown
              from (select * from subject
                    where ($1::text is null or tenant = $1)
@@ -316,6 +334,9 @@ pub async fn read_all(
            select tenant, 'subjects_waiting', null, count(*) from subject
              where waiting and ($1::text is null or tenant = $1) group by 1
            union all
+           select tenant, 'subjects_dead', null, count(*) from subject
+             where dead_at is not null and ($1::text is null or tenant = $1) group by 1
+           union all
            select tenant, 'anonymisation_unclear', null, count(*) from subject
              where unclear_since is not null and ($1::text is null or tenant = $1) group by 1
            union all
@@ -344,9 +365,10 @@ pub async fn read_all(
            select s.tenant, of.figure, null, count(*) from subject s left join tenant_lease l using (tenant)
              cross join lateral (values
                ('vanished', s.vanished_at > l.held_until - interval '24 hours'),
-               ('removals_held', s.held_at is not null and s.released_at is null)) as of (figure, counts)
+               ('removals_held', s.held_at is not null and s.released_at is null),
+               ('removals_undone', s.undone_at > l.held_until - interval '24 hours')) as of (figure, counts)
              where of.counts and ($1::text is null or s.tenant = $1)
-               and (s.vanished_at is not null or s.held_at is not null) group by 1, 2
+               and (s.vanished_at is not null or s.held_at is not null or s.undone_at is not null) group by 1, 2
            union all
            select s.tenant, of.figure, null, count(*) from sweep s left join tenant_lease l using (tenant)
              cross join lateral (values

@@ -167,21 +167,29 @@ pub async fn due(
     .await
 }
 
-/// The item that Cegid took last, as it took it.
+/// An item beside these that Cegid has taken before, if there is one as it took it last.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn last_reported(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<Option<Item>> {
+pub async fn last_reported(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    other_than: &[&Item],
+) -> sqlx::Result<Option<Item>> {
+    let others: Vec<&str> = other_than.iter().map(|item| item.key.as_str()).collect();
     sqlx::query_as!(
         Item,
         r#"select key, report_id, outcome, messages, item_date, item_update, noted, attempts,
              last_error is not null as "suspected!"
            from report_item
-           where tenant = $1 and kind = $2 and noted = reported and dead_at is null
-           order by reported_at desc
+           where tenant = $1 and kind = $2 and reported_at is not null and dead_at is null and last_error is null
+             and key <> all($3)
+           order by noted = reported desc, reported_at desc
            limit 1"#,
         tenant.as_str(),
-        kind.as_str()
+        kind.as_str(),
+        &others as _
     )
     .fetch_optional(database.pool())
     .await

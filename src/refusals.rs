@@ -13,7 +13,13 @@ use std::{
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use tracing::warn;
 
-use crate::{clock::Clock, database::Database, domain::TenantId, lifecycle::Stop, settings};
+use crate::{
+    clock::Clock,
+    database::{Database, told},
+    domain::TenantId,
+    lifecycle::Stop,
+    settings,
+};
 
 /// Newest refusals kept between two writings.
 const KEPT: usize = 50;
@@ -81,7 +87,7 @@ impl Refusals {
                 () = tokio::time::sleep(WRITE_EVERY) => false,
             };
             if let Err(error) = self.write(&database, &retention).await {
-                warn!(error = %error, "writing refused requests failed: they are kept for the next time");
+                warn!(error = %told(&error), "writing refused requests failed: they are kept for the next time");
             }
             if last_time {
                 return;

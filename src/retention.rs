@@ -15,7 +15,13 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::{
-    clock::Clock, database::Database, gaps, inbox, lifecycle::Stop, refusals, settings::Retention, subjects, sweeps,
+    clock::Clock,
+    database::{Database, told},
+    gaps, inbox,
+    lifecycle::Stop,
+    refusals,
+    settings::Retention,
+    subjects, sweeps,
 };
 
 /// How often it is looked what is old.
@@ -29,7 +35,7 @@ pub async fn run(database: Database, retention: Retention, clock: Clock, stop: S
         match forget(&database, &retention, &clock).await {
             Ok(0) => {}
             Ok(deliveries) => info!(deliveries, "what was received is forgotten: its time is over"),
-            Err(error) => warn!(error = %error, "forgetting what is old failed: it is tried again in an hour"),
+            Err(error) => warn!(error = %told(&error), "forgetting what is old failed: it is tried again in an hour"),
         }
         tokio::select! {
             () = stop.draining() => return,

@@ -227,11 +227,11 @@ pub async fn fence(database: &Database, lease: &Lease) -> sqlx::Result<Option<Fe
         let mut transaction = database.begin().await?;
         let numbers = database.numbers();
         let held = sqlx::query_scalar!(
-            r#"select numbers_hold($3, $4) as "numbers_hold!" from tenant_lease
+            r#"select numbers_stand($3, $4) as "numbers_stand!" from tenant_lease
                where tenant = $1 and token = $2 for key share"#,
             lease.tenant.as_str(),
             lease.token,
-            numbers.server(),
+            numbers.run(),
             numbers.highest()
         )
         .fetch_optional(&mut *transaction)

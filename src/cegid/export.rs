@@ -106,15 +106,16 @@ impl Client {
         });
         let slow = || CallError::new(stage, Class::Transient, "the answer came slower than export.least_rate");
         let body = brisk(body, self.limits.least_rate, self.limits.least_rate_over, slow);
-        self.decode(stage, query.kind(), Box::pin(body)).await
+        self.decode(stage, query, Box::pin(body)).await
     }
 
-    async fn decode<S>(&self, stage: Stage, kind: Kind, body: S) -> Result<Page, CallError>
+    async fn decode<S>(&self, stage: Stage, query: &Query, body: S) -> Result<Page, CallError>
     where
         S: stream::Stream<Item = Result<bytes::Bytes, CallError>> + Unpin,
     {
         let limits =
             Limits { in_memory: self.limits.frame_in_memory as usize, frame: self.limits.frame_limit as usize };
+        let kind = query.kind();
         let mut frames = FrameReader::new(body, limits);
         let decoder = self.decoder(kind);
         let at_once = if decoder.keeping.is_some() { 1 } else { DECODING };
@@ -123,17 +124,24 @@ impl Client {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         loop {
             let next = frames.next().await;
-            let ended = !matches!(next, Ok(Some(_)));
-            if let Ok(Some(frame)) = next {
-                bytes += if let Frame::Memory(memory) = &frame { memory.len() } else { TOGETHER_BYTES };
-                batch.push(frame);
-            } else if let Err(error) = next {
-                let error = failed(stage, error);
-                self.count(stage, Some(error.class));
-                if frames.whole_frames() == 0 {
-                    return Err(error);
+            // More than was asked for is not held: a list is asked for again behind it.
+            let surplus = frames.whole_frames() > query.limit() as u64;
+            let ended = surplus || !matches!(next, Ok(Some(_)));
+            match next {
+                Ok(Some(_)) if surplus => {}
+                Ok(Some(frame)) => {
+                    bytes += if let Frame::Memory(memory) = &frame { memory.len() } else { TOGETHER_BYTES };
+                    batch.push(frame);
                 }
-                page.cut = Some(error);
+                Ok(None) => {}
+                Err(error) => {
+                    let error = failed(stage, error);
+                    self.count(stage, Some(error.class));
+                    if frames.whole_frames() == 0 {
+                        return Err(error);
+                    }
+                    page.cut = Some(error);
+                }
             }
             if (ended || batch.len() >= TOGETHER || bytes >= TOGETHER_BYTES) && !batch.is_empty() {
                 if decoding.len() >= at_once {
@@ -156,8 +164,10 @@ impl Client {
         while let Some(decoded) = decoding.pop_front() {
             full |= self.collect(&mut page, &mut kept, Some(decoded)).await;
         }
-        if full {
-            let full = || CallError::new(stage, Class::Full, "read as far as export.kept_limit allows");
+        if full || frames.whole_frames() > query.limit() as u64 {
+            let full = || {
+                CallError::new(stage, Class::Full, "read as far as export.kept_limit and the number asked for allow")
+            };
             page.cut.get_or_insert_with(full);
         }
         let mistyped: u64 = page.records.iter().map(|record| u64::from(record.mistyped)).sum();

@@ -57,6 +57,11 @@ impl Query {
         Query { kind, filter: parts.join("|"), offset, limit }
     }
 
+    /// Records in the answer, at most.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Which export.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -19,6 +19,8 @@ const LEEWAY: Duration = Duration::from_secs(30);
 const REFUSAL: Duration = Duration::from_secs(1);
 /// Assumed when the answer names no usable lifetime.
 const LIFETIME: u64 = 600;
+/// No token is used longer, whatever its answer says.
+const LIFETIME_LIMIT: u64 = 86_400;
 
 /// A token, and which of them it is.
 #[derive(Clone)]
@@ -87,7 +89,7 @@ impl TokenCache {
         self.asked.fetch_add(1, Ordering::Release);
         current.failed = answer.as_ref().err().map(|failed| (failed.clone(), client.clock.now()));
         let (value, lifetime) = answer?;
-        let lifetime = Duration::from_secs(lifetime);
+        let lifetime = Duration::from_secs(lifetime.min(LIFETIME_LIMIT));
         current.number += 1;
         let token = Token {
             value,

@@ -17,14 +17,23 @@ Exit codes:
 pub enum Maintenance {
     /// Raise the sequence of numbers beyond all that the tables hold, as the service does after a failover or a restore
     #[command(after_help = EXIT_CODES)]
-    RepairNumbers,
+    RepairNumbers {
+        /// The database was given back an older state, from a backup or a snapshot, while no service ran: nothing in it
+        /// tells, so that only this makes sure that every outcome is reported once more and that sweeps begin at once
+        #[arg(long)]
+        restored: bool,
+    },
 }
 
-pub fn maintain(file: Option<&Path>, Maintenance::RepairNumbers: Maintenance) -> ExitCode {
+pub fn maintain(file: Option<&Path>, Maintenance::RepairNumbers { restored }: Maintenance) -> ExitCode {
     with_database(file, "repairing the numbers", async |_, database| {
-        let repair = database.repair_numbers().await?;
+        let repair = database.repair_numbers(restored).await?;
         match repair.raised_to {
-            None => println!("the sequence is at {}, nothing has a higher number: nothing was changed", repair.found),
+            None => println!(
+                "the sequence is at {}, nothing has a higher number: nothing was changed; after a restore say so with \
+                 --restored",
+                repair.found
+            ),
             Some(to) => println!(
                 "{}the sequence was at {}, and the highest number known is {}: raised to {to}; {} subjects are read again, \
                  {} outcomes are reported once more, workers begin again, incremental sweeps are due",

@@ -16,7 +16,7 @@ use std::{
 };
 
 use cegid_indexer::{
-    database::Database,
+    database::{Database, told},
     domain::TenantId,
     settings::{Problem, Settings, reload::Source},
     telemetry,
@@ -124,6 +124,12 @@ fn print_problems(problems: &[Problem]) {
 fn check(file: Option<&Path>) -> ExitCode {
     match settings(file) {
         Ok(settings) => {
+            // A pool of connections is made within a runtime, even though none is opened here.
+            let runtime = match serve::runtime() {
+                Ok(runtime) => runtime,
+                Err(code) => return code,
+            };
+            let _entered = runtime.enter();
             if let Err(error) = Database::new(&settings.database, settings.worker.lease) {
                 return fail(EXIT_CONFIG, &error);
             }
@@ -162,7 +168,7 @@ fn with_database(
 ) -> ExitCode {
     opened(file, async |settings, database| match work(settings, database).await {
         Ok(code) => code,
-        Err(error) => fail(EXIT_UNAVAILABLE, &format!("{doing}: {error}")),
+        Err(error) => fail(EXIT_UNAVAILABLE, &format!("{doing}: {}", told(&error))),
     })
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn append(
           insert into delivery (tenant, request_id, received_at, event, kind, key, event_date, ignored, body)
           select * from unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[],
                                $7::timestamptz[], $8::text[], $9::bytea[])
-          where numbers_hold($10, $11)
+          where numbers_stand($10, $11)
           returning id, tenant, kind, key, received_at
         ), named as (
           select tenant, kind, key, max(id) as id, min(received_at) as since,
@@ -93,7 +93,7 @@ pub(super) async fn append(
         &dates as _,
         &ignored as _,
         &bodies as _,
-        numbers.server(),
+        numbers.run(),
         numbers.highest(),
         &turns.tenants as _,
         &turns.after as _,
@@ -102,6 +102,6 @@ pub(super) async fn append(
     .fetch_all(connection)
     .await?;
     let Some(id) = rows.iter().find_map(|row| row.id) else { return Ok(None) };
-    numbers.saw(id);
+    numbers.stored(id);
     Ok(Some(rows.into_iter().filter_map(|row| Some((row.tenant?, row.unread))).collect()))
 }

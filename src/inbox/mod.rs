@@ -29,7 +29,7 @@ pub use storing::Storing;
 
 use crate::{
     arrivals::Arrivals,
-    database::{Database, Failure, Held, failure},
+    database::{Database, Failure, Held, failure, told},
     intake::VerifiedCallback,
     kill,
     lifecycle::Stop,
@@ -177,7 +177,7 @@ impl Writer {
             let part = from..to;
             match self.append(&callbacks[part.clone()], false).await {
                 Ok(()) => stored[part].fill(Ok(())),
-                Err(Failure::Data) if part.len() > 1 => {
+                Err(Failure::Data | Failure::Raised) if part.len() > 1 => {
                     let middle = from + part.len() / 2;
                     parts.extend([(middle, to), (from, middle)]);
                 }
@@ -187,7 +187,7 @@ impl Writer {
                         stored[part].fill(Ok(()));
                     }
                 }
-                Err(Failure::Contention | Failure::Away) => {}
+                Err(Failure::Raised | Failure::Contention | Failure::Away) => {}
             }
         }
         stored
@@ -224,8 +224,12 @@ impl Writer {
             match failure(&error) {
                 Failure::Contention => {}
                 Failure::Data => return Err(Failure::Data),
+                Failure::Raised => {
+                    warn!(error = %told(&error), "a trigger refuses callbacks: those that it refuses alone are to be sent again");
+                    return Err(Failure::Raised);
+                }
                 Failure::Away => {
-                    warn!(error = %error, "storing callbacks failed: the senders are told to try again");
+                    warn!(error = %told(&error), "storing callbacks failed: the senders are told to try again");
                     // Whether it was committed is unknown; a connection in an unknown state is not used again.
                     self.connection = None;
                     self.storing.failed();
@@ -245,7 +249,7 @@ impl Writer {
                     self.connection = Some(connected);
                 }
                 Err(error) => {
-                    warn!(error = %error, "the inbox cannot reach the database");
+                    warn!(error = %told(&error), "the inbox cannot reach the database");
                     tokio::time::sleep(RECONNECT).await;
                 }
             }

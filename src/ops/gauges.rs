@@ -6,7 +6,7 @@ use tracing::warn;
 
 use crate::{
     clock::Clock,
-    database::Database,
+    database::{Database, told},
     domain::Kind,
     gaps, hooks,
     index::{attachments, documents},
@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(60);
 pub async fn run(database: Database, metrics: Arc<Metrics>, clock: Clock, stop: Stop) {
     loop {
         if let Err(error) = read(&database, &metrics, &clock).await {
-            warn!(error = %error, "reading the gauges failed");
+            warn!(error = %told(&error), "reading the gauges failed");
         }
         tokio::select! {
             () = stop.draining() => return,

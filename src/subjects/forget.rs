@@ -7,18 +7,19 @@ use crate::database::{Database, delete_in_batches};
 /// A delivery may be forgotten this long before the subject that it names: replicas differ in time.
 const FORGET_MARGIN: TimeDelta = TimeDelta::days(1);
 
-/// Forgets subjects that two reads did not show and none ever has, once no delivery that was received since then, nor
-/// the last one that named them, is kept. A callback raises them again like any new key. Gives how many.
+/// Forgets subjects that two reads did not show and none ever has, and those for which no call ever succeeded, once no
+/// delivery that was received since then, nor the last one that named them, is kept. A callback raises them again like
+/// any new key. Gives how many.
 ///
 /// # Errors
 /// When the database cannot be used; what was forgotten by then stays so.
 pub async fn forget_unread(database: &Database, before: DateTime<Utc>) -> sqlx::Result<u64> {
     delete_in_batches(|limit| async move {
         sqlx::query!(
-            "delete from subject where state = 'unread' and not waiting and dead_at is null
+            "delete from subject where state = 'unread' and not waiting and (dead_at is null or failure_digest is null)
                and (tenant, kind, key) in (
                  select tenant, kind, key from subject s
-                 where state = 'unread' and not waiting and dead_at is null and due_at < $1
+                 where state = 'unread' and not waiting and (dead_at is null or failure_digest is null) and due_at < $1
                    and not exists (select from delivery d where d.id = s.announced)
                  order by tenant, kind, key limit $2)",
             before - FORGET_MARGIN,

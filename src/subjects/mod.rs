@@ -13,14 +13,16 @@ mod guard;
 mod raise;
 mod settle;
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use forget::forget_unread;
 pub use guard::{Held, Released, held, hold, hold_back, release};
 pub use raise::{
-    Next, Unseen, count_listed, defer, in_round, next_confirm, request_unseen, unlisted, want, want_again, want_next,
-    want_once,
+    Next, Unseen, count_listed, defer, in_round, next_confirm, request_orphans, request_unseen, unlisted, want,
+    want_again, want_next, want_once,
 };
 pub use settle::{
     Failures, Postponed, REPORTED_REPEATS, ReadFailure, Settled, Unclear, Why, hide_unclear, postpone, settle,
@@ -92,6 +94,9 @@ pub struct Claimed {
     pub announced: bool,
     /// Whether an operator has confirmed its removal.
     pub released: bool,
+    /// Whether no filter of Cegid's finds it: its key has a comma, a bar or a colon, or lists have shown it although
+    /// reads by key did not.
+    pub unfilterable: bool,
 }
 
 /// Which subjects are claimed.
@@ -118,7 +123,8 @@ pub async fn claim(database: &Database, tenant: &TenantId, kind: Kind, due: Due)
     sqlx::query!(
         r#"select key as "key!", wanted as "wanted!", state as "state!", attempts as "attempts!", failing_since,
                   absent_since, unclear_since, returned_at, waiting_since, due_at as "due_at!",
-                  announced > settled as "announced!", released_at is not null as "released!"
+                  announced > settled as "announced!", released_at is not null as "released!",
+                  (key ~ '[,|:]' or listed_at is not null and state <> 'removed') as "unfilterable!"
            from (
              (select * from subject
               where tenant = $1 and kind = $2 and waiting and (attempts > 0) is false and due_at between $3 and $4
@@ -150,6 +156,7 @@ pub async fn claim(database: &Database, tenant: &TenantId, kind: Kind, due: Due)
         due_at: row.due_at,
         announced: row.announced,
         released: row.released,
+        unfilterable: row.unfilterable,
     })
     .fetch_all(database.pool())
     .await
@@ -191,25 +198,24 @@ pub async fn draw(database: &Database) -> sqlx::Result<i64> {
     database.draw_number().await
 }
 
-/// What the index holds of these keys; keys that it does not know are left out.
+/// The removed ones of these, and since when lists show again those that were removed by absence.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn states(
+pub async fn removed(
     database: &Database,
     tenant: &TenantId,
     kind: Kind,
     keys: &[String],
-) -> sqlx::Result<Vec<(String, State)>> {
-    sqlx::query!(
-        "select key, state from subject where tenant = $1 and kind = $2 and key = any($3)",
+) -> sqlx::Result<HashMap<String, Option<DateTime<Utc>>>> {
+    let rows = sqlx::query!(
+        "select key, case when removed_cause = 'absence' then listed_at end as listed_at from subject
+         where tenant = $1 and kind = $2 and key = any($3) and state = 'removed'",
         tenant.as_str(),
         kind.as_str(),
         keys
-    )
-    .map(|row| (row.key, State::from_column(&row.state)))
-    .fetch_all(database.pool())
-    .await
+    );
+    Ok(rows.fetch_all(database.pool()).await?.into_iter().map(|row| (row.key, row.listed_at)).collect())
 }
 
 /// A subject as it stands under its lock.
@@ -260,7 +266,7 @@ pub async fn control(
     sqlx::query_scalar!(
         "select key from subject
          where tenant = $1 and kind = $2 and state in ('live', 'hidden') and absent_since is null and key <> all($3)
-           and attempts = 0 and dead_at is null and key !~ '[,|:]'
+           and attempts = 0 and dead_at is null and key !~ '[,|:]' and listed_at is null
          order by state = 'live' desc, settled desc
          limit 1",
         tenant.as_str(),

@@ -153,7 +153,7 @@ pub async fn request_unseen(database: &Database, tenant: &TenantId, kind: Kind, 
            select key from subject
            where tenant = $1 and kind = $2 and (state = 'live' or state = 'hidden' and kind = 'candidate')
              and settled < $3 and not waiting and (dead_at is null or kind = 'candidate' and dead_at < $6)
-             and key !~ '[,|:]'
+             and key !~ '[,|:]' and listed_at is null
            order by key limit $4 for no key update
          )
          update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
@@ -171,13 +171,37 @@ pub async fn request_unseen(database: &Database, tenant: &TenantId, kind: Kind, 
     Ok(raised.rows_affected())
 }
 
+/// Asks for a refresh of documents without a subject, as a table that was restored by itself leaves them: the read
+/// decides whether they stay. Gives how many.
+pub async fn request_orphans(
+    database: &Database,
+    tenant: &TenantId,
+    kind: Kind,
+    now: DateTime<Utc>,
+) -> sqlx::Result<u64> {
+    let raised = sqlx::query!(
+        "insert into subject (tenant, kind, key, wanted, state, due_at, waiting_since)
+         select tenant, kind, key, nextval('request_number'), case when searchable then 'live' else 'hidden' end, $3, $3
+         from document d
+         where tenant = $1 and kind = $2
+           and not exists (select from subject s where s.tenant = d.tenant and s.kind = d.kind and s.key = d.key)
+         order by key
+         on conflict do nothing",
+        tenant.as_str(),
+        kind.as_str(),
+        now
+    );
+    Ok(raised.execute(database.pool()).await?.rows_affected())
+}
+
 /// Searchable subjects whose key no filter can name, and that no read has shown since this one; of candidates the
 /// hidden ones too. One that waits may have been shown unreadable.
 pub async fn unlisted(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, read: i64) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         "select key from subject
          where tenant = $1 and kind = $2 and (state = 'live' or state = 'hidden' and kind = 'candidate')
-           and settled < $3 and not waiting and key ~ '[,|:]' order by key",
+           and settled < $3 and not waiting and (key ~ '[,|:]' or listed_at is not null)
+         order by key",
         tenant.as_str(),
         kind.as_str(),
         read
@@ -223,6 +247,7 @@ pub async fn want_next(
              select key, waiting from subject
              where tenant = $1 and kind = $2 and key > $3
                and (state = 'hidden' or (removed_cause = 'absence' and removed_at > $6)) and key !~ '[,|:]'
+               and (listed_at is null or state = 'removed')
              order by key limit $4 for no key update
            ), raised as (
              update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,

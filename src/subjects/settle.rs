@@ -28,6 +28,8 @@ pub struct Settled<'a> {
     pub gap: bool,
     /// Whether it was removed and two reads have shown it: nothing else brings a removed subject back.
     pub returns: bool,
+    /// Whether it is lists that have shown it so, and reads by key have not: it is left to lists from now on.
+    pub listed: bool,
     /// Whether it stops being searchable without a record that says so; the bulk guard counts it.
     pub vanished: bool,
 }
@@ -57,16 +59,18 @@ pub async fn settle(
     // `returned_at`.
     let same: Vec<bool> = subjects.iter().map(|subject| subject.same).collect();
     let returns: Vec<bool> = subjects.iter().map(|subject| subject.returns).collect();
+    let listed: Vec<bool> = subjects.iter().map(|subject| subject.listed).collect();
     let vanished: Vec<bool> = subjects.iter().map(|subject| subject.vanished).collect();
     sqlx::query_scalar!(
         r#"insert into subject as held (tenant, kind, key, wanted, settled, state, due_at, removed_at, removed_cause,
-                                        found, found_at, confirm_at, returned_at, vanished_at)
+                                        found, found_at, confirm_at, returned_at, vanished_at, listed_at)
            select $1, $2, key, $3, $3, state, $4, case when cause is not null then $4::timestamptz end, cause,
                   case when gap then $3::bigint end, case when gap then $4::timestamptz end,
                   case when same then $4::timestamptz end, case when returns then $4::timestamptz end,
-                  case when vanished then $4::timestamptz end
-           from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $14::boolean[], $15::boolean[])
-                as read (key, state, cause, gap, same, returns, vanished)
+                  case when vanished then $4::timestamptz end, case when listed then $4::timestamptz end
+           from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $14::boolean[], $15::boolean[],
+                       $16::boolean[])
+                as read (key, state, cause, gap, same, returns, vanished, listed)
            order by key
            on conflict (tenant, kind, key) do update set
              settled = $3,
@@ -82,6 +86,14 @@ pub async fn settle(
              -- A record that is shown ends it; what was removed stays counted until then.
              vanished_at = case when excluded.vanished_at is not null or excluded.removed_cause is not null
                                 then coalesce(held.vanished_at, excluded.vanished_at) end,
+             -- A read by key brought it back, or lists have it no more: reads by key are believed again.
+             listed_at = case when excluded.returned_at is not null and excluded.listed_at is null
+                                or excluded.removed_cause is not null and held.state <> 'removed'
+                              then null else held.listed_at end,
+             -- Shown again, and no callback said that it came back: it was there all the time.
+             undone_at = case when held.vanished_at is not null and excluded.vanished_at is null
+                                   and excluded.removed_cause is null and held.announced <= held.settled
+                              then $4::timestamptz else held.undone_at end,
              removed_at = case when excluded.removed_at is not null then coalesce(held.removed_at, excluded.removed_at) end,
              removed_cause = case when excluded.removed_cause is not null
                                   then coalesce(held.removed_cause, excluded.removed_cause) end,
@@ -120,6 +132,7 @@ pub async fn settle(
         RETURNING[1] as _,
         &returns,
         &vanished,
+        &listed,
     )
     .fetch_all(tx)
     .await
@@ -263,6 +276,7 @@ pub async fn postpone(
                  waiting_since = coalesce(waiting_since, $5),
                  due_at = $6,
                  absent_since = case when $7 then coalesce(absent_since, $5) when $8 then null else absent_since end,
+    listed_at = case when $11 then coalesce(listed_at, $5) else listed_at end,
                  returned_at = case when $8 then coalesce(returned_at, $5) when $7 then null else returned_at end,
                  held_at = case when $12 then coalesce(held_at, $5) else held_at end,
                  attempts = case when $9::text is null then 0 else attempts + 1 end,

@@ -70,7 +70,7 @@ impl Farewell {
 
     /// The fleet begins again.
     async fn failed(&self, tenant: &TenantId, doing: &str, error: &sqlx::Error) {
-        warn!(%tenant, error = %error, "a disconnected tenant: {doing} failed: trying again");
+        warn!(%tenant, error = %crate::database::told(error), "a disconnected tenant: {doing} failed: trying again");
         tokio::time::sleep(AGAIN).await;
     }
 

@@ -47,7 +47,7 @@ use crate::{
     arrivals::{Arrivals, Queue},
     cegid::{Client, Stage},
     clock::Clock,
-    database::Database,
+    database::{Database, told},
     domain::{Document, Kind, TenantId},
     lifecycle::Stop,
     metrics::Metrics,
@@ -225,9 +225,9 @@ impl Context {
     }
 
     /// Waits after the database failed, longer each time until something is written: by the machine's clock, since a turned one may stand still.
-    async fn after_failure(&self, doing: &str, error: &(dyn std::error::Error + Sync)) {
+    async fn after_failure(&self, doing: &str, error: &(dyn std::error::Error + Sync + 'static)) {
         let doublings = self.stumbles.fetch_add(1, Ordering::Relaxed).min(5);
-        warn!(tenant = %self.tenant, error = %error, "{doing} failed: trying again");
+        warn!(tenant = %self.tenant, error = %told(error), "{doing} failed: trying again");
         tokio::select! {
             () = tokio::time::sleep(AGAIN * (1 << doublings)) => {}
             () = self.stop.draining() => {}

@@ -306,6 +306,11 @@ impl Pace {
         paused.failures += 1;
     }
 
+    /// Whether the last call in this lane failed.
+    pub fn is_failing(&self, lane: impl Into<Lane>) -> bool {
+        self.state().lanes[lane.into().index()].failures > 0
+    }
+
     /// The endpoint refuses everything that it is asked, these items at last: its lane alone pauses, longer each time.
     /// Cegid answers, so that this says nothing about the tenant.
     pub fn refused(&self, lane: impl Into<Lane>, error: &CallError, items: usize) {
@@ -326,6 +331,14 @@ impl Pace {
         self.publish(&state);
         drop(state);
         self.ended.notify_waiters();
+    }
+
+    /// A call for a control failed: the endpoint is not well, whatever the class.
+    pub fn control_failed(&self, lane: impl Into<Lane>, error: &CallError) {
+        match error.class {
+            Class::Query => self.refused(lane, error, 1),
+            _ => self.failed(lane, error),
+        }
     }
 
     /// From 0 to 1; other tenants and other lanes get others.

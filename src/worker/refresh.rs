@@ -4,16 +4,20 @@
 //! one transaction. What is missing from the answer is judged by [`super::refresh::judge`]'s rules: an absence counts
 //! only from an answer read to its clean end, and removes nothing before a second one has confirmed it.
 
+mod control;
 mod due;
 mod front;
 mod judge;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{debug, warn};
 
 use super::{
@@ -22,7 +26,7 @@ use super::{
     settlement::{NotWritten, Written},
 };
 use crate::{
-    cegid::{CallError, Class, Page, Query, Stage, digest_text, is_awkward},
+    cegid::{CallError, Class, Page, Query, Stage, digest_text},
     domain::Kind,
     kill,
     metrics::{OfKind, Outcome},
@@ -31,16 +35,18 @@ use crate::{
 pub(super) use front::Front;
 use judge::Judgement;
 
-/// Refused queries with nothing answered after which the endpoint is taken to refuse everything: halving 100 subjects
-/// down to one takes seven, and the largest of the other parts are then tried.
+/// Refused queries with nothing answered after which a control decides whether the endpoint refuses everything: halving
+/// 100 subjects down to one takes seven, and the largest of the other parts are then tried.
 const MAX_REFUSED_QUERIES: u32 = 16;
+/// Pages of what changed that are searched for subjects that no filter finds.
+const SEARCH_PAGES: usize = 20;
+/// Zones and seconds of update dates are not known well: what changed is searched from so long before the callback.
+const SEARCH_OVERLAP: TimeDelta = TimeDelta::days(1);
 
 /// Refreshes subjects of one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     let refresher = Refresher::new(context, kind);
     let most = refresher.context.shared.settings.worker.batch_subjects;
-    // Halved while calls fail, so that a subject that provokes the failure is found; doubled while they succeed.
-    let mut limit = most;
     let mut front = Front::new();
     while !refresher.context.stop.asked() {
         let mut prompt = None;
@@ -59,16 +65,7 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
                 kill::point("claimed");
                 refresher.behind.store(claimed.len() == most, Ordering::Relaxed);
                 prompt = prompt.filter(|_| !refresher.is_behind());
-                let batch = refresher.batch(claimed, limit);
-                let size = batch.len();
-                let retries = batch.first().is_some_and(|subject| subject.attempts > 0);
-                limit = match refresher.refresh(batch).await {
-                    // It says nothing about the others.
-                    _ if retries => limit,
-                    Round::Well => (limit * 2).min(most),
-                    Round::Failed => (size / 2).max(1),
-                    Round::Paused => limit,
-                };
+                refresher.refresh(refresher.batch(claimed)).await;
                 drop(prompt);
             }
             Err(error) => refresher.context.after_failure("claiming subjects", &error).await,
@@ -85,34 +82,31 @@ pub(super) struct Refresher {
     claims: AtomicU32,
 }
 
-/// How a batch went.
-enum Round {
-    Well,
-    /// Cegid, or the database, is not well.
-    Failed,
-    /// Nothing is wrong with what was asked: the tenant is to be left alone for a while.
-    Paused,
-}
-
 /// A read that was sent.
 pub(super) struct Asked {
     /// Its number.
     pub(super) read: i64,
     pub(super) began: DateTime<Utc>,
     pub(super) control: Option<String>,
+    /// Whether a control was answered apart from this.
+    pub(super) control_answered: bool,
 }
 
 /// Whether to go on after a part of a batch.
 pub(super) enum Part {
     Done,
-    /// Cegid refused the query: to be asked for again in smaller parts. Of a lone subject this is written.
+    /// Cegid refuses these, or cannot answer for them: to be asked for in smaller parts. Of a lone subject this is
+    /// written.
     Refused(CallError),
     /// These are to be asked for again, in smaller parts.
     Again(Vec<Claimed>),
-    /// As [`Round::Failed`].
+    /// Cegid, or the database, is not well, or the tenant is to be left alone for a while.
     Failed,
-    /// As [`Round::Paused`].
-    Paused,
+}
+
+/// Whether no filter finds these; a batch holds either such subjects alone or none.
+fn is_unfilterable(part: &[Claimed]) -> bool {
+    part.iter().any(|subject| subject.unfilterable)
 }
 
 impl Refresher {
@@ -138,45 +132,49 @@ impl Refresher {
         }
     }
 
-    async fn refresh(&self, batch: Vec<Claimed>) -> Round {
+    async fn refresh(&self, batch: Vec<Claimed>) {
         let mut parts = Parts::new([batch].into_iter());
+        let mut control_answered = false;
         while let Some(part) = parts.next() {
-            match self.part(&part).await {
+            match self.part(&part, &mut control_answered).await {
                 Part::Done => parts.accept(),
-                Part::Refused(error) => {
-                    // What stands alone has been written.
+                Part::Refused(error) if !parts.accepted() && parts.refused() + 1 >= MAX_REFUSED_QUERIES => {
+                    control_answered = control_answered || self.control_answers(&part).await == Some(true);
                     parts.refuse(part);
-                    if !parts.accepted() && parts.refused() >= MAX_REFUSED_QUERIES {
-                        return self.give_up(&error, parts).await;
-                    }
+                    return self.set_aside(&error, parts, control_answered).await;
                 }
+                Part::Refused(_) => drop(parts.refuse(part)),
                 Part::Again(left) => {
                     parts.accept();
                     parts.halve(left);
                 }
-                Part::Failed => return Round::Failed,
-                Part::Paused => return Round::Paused,
+                Part::Failed => return,
             }
         }
-        Round::Well
     }
 
-    /// Not one subject but the endpoint: others are asked for first when it is asked again.
-    async fn give_up(&self, error: &CallError, parts: Parts<Claimed>) -> Round {
+    /// Nothing of a batch was answered: others are asked for first. If no control was answered either, it is not these
+    /// subjects but the endpoint.
+    async fn set_aside(&self, error: &CallError, parts: Parts<Claimed>, control_answered: bool) {
         let context = &self.context;
         let keys: Vec<String> = parts.rest().into_iter().map(|subject| subject.key).collect();
-        context.pace.refused(self.stage(), error, keys.len());
+        if !control_answered {
+            context.pace.refused(self.stage(), error, keys.len());
+        }
         let deferred = subjects::defer(context.database(), &context.tenant, self.kind, context.now(), &keys).await;
         if let Err(error) = deferred {
             context.after_failure("deferring subjects", &error).await;
         }
-        Round::Failed
     }
 
-    async fn part(&self, part: &[Claimed]) -> Part {
+    async fn part(&self, part: &[Claimed], control_answered: &mut bool) -> Part {
         let context = &self.context;
+        let unfilterable = is_unfilterable(part);
+        if !self.probe(part).await {
+            return Part::Failed;
+        }
         let control = match self.control(part).await {
-            Ok(control) => control,
+            Ok(control) => control.filter(|_| !unfilterable),
             Err(error) => {
                 context.after_failure("choosing a control", &error).await;
                 return Part::Failed;
@@ -193,42 +191,69 @@ impl Refresher {
         };
         kill::point("number-drawn");
         let began = context.now();
-        let answer = context.client.export(&Query::keys(self.kind, &keys)).await;
-        drop(place);
+        let answer = if unfilterable {
+            drop(place);
+            self.search_changes(part, began).await
+        } else {
+            let answer = context.client.export(&Query::keys(self.kind, &keys)).await;
+            drop(place);
+            answer
+        };
         kill::point("answer-read");
         let page = match answer {
             Ok(page) => page,
-            // A bar or a colon makes a query that Cegid refuses: nothing is known of the subject, as when a comma makes
-            // one that finds nothing.
-            Err(error) if error.class == Class::Query && matches!(part, [subject] if is_awkward(&subject.key)) => {
+            Err(error) => {
+                let answered = match self.blame(part, &error, control_answered).await {
+                    Ok(answered) => answered,
+                    Err(failed) => return failed,
+                };
+                // Nothing has this key: an absence like that from an empty answer.
+                if !(answered && part.len() == 1 && error.status == Some(404)) {
+                    return self.failed(part, read, &error).await;
+                }
                 Page::default()
             }
-            Err(error) => return self.failed(part, read, &error).await,
         };
-        if let Some(cut) = &page.cut {
-            context.pace.failed(self.stage(), cut);
-        } else {
-            context.pace.succeeded(self.stage());
+        match &page.cut {
+            Some(cut)
+                if cut.class == Class::Full || !*control_answered && self.control_answers(part).await != Some(true) =>
+            {
+                context.pace.failed(self.stage(), cut);
+            }
+            _ => context.pace.succeeded(self.stage()),
         }
-        self.shown(part, Asked { read, began, control }, page).await
+        let control_answered = *control_answered;
+        self.shown(part, Asked { read, began, control, control_answered }, page).await
     }
 
-    /// What is asked for beside these, if one of them may have to be removed.
-    pub(super) async fn control(&self, part: &[Claimed]) -> sqlx::Result<Option<String>> {
-        if !part.iter().any(judge::needs_control) {
-            return Ok(None);
+    /// Records that no filter finds, searched together among what changed since the first of their callbacks.
+    async fn search_changes(&self, part: &[Claimed], began: DateTime<Utc>) -> Result<Page, CallError> {
+        let context = &self.context;
+        let limit = context.shared.settings.export.page_size;
+        let mut missing: HashSet<&str> = part.iter().map(|subject| subject.key.as_str()).collect();
+        let since = part.iter().filter_map(|subject| subject.waiting_since).min().unwrap_or(began) - SEARCH_OVERLAP;
+        let (mut found, mut offset) = (Page::default(), 0);
+        for _ in 0..SEARCH_PAGES {
+            let Some(_place) = context.may_export(self.stage()).await else { break };
+            let query = Query::window(self.kind, Some(since), None, "", offset, limit);
+            let page = context.client.export(&query).await?;
+            offset += page.frames();
+            let ended = page.frames() == 0 || page.cut.as_ref().is_some_and(|cut| cut.class != Class::Full);
+            found.records.extend(page.records.into_iter().filter(|record| missing.remove(record.subject.key())));
+            if ended || missing.is_empty() {
+                break;
+            }
         }
-        let keys: Vec<String> = part.iter().map(|subject| subject.key.clone()).collect();
-        subjects::control(self.context.database(), &self.context.tenant, self.kind, &keys).await
+        Ok(found)
     }
 
     /// Judges what was shown, and writes it.
     pub(super) async fn shown(&self, part: &[Claimed], asked: Asked, page: Page) -> Part {
         let context = &self.context;
-        let Asked { read, began, control } = asked;
+        let Asked { read, began, control, control_answered } = asked;
         debug!(tenant = %context.tenant, kind = %self.kind, asked = part.len(), records = page.records.len(), "read");
         let mut judgement = Judgement::new(self, part, read, began);
-        let left = judgement.judge(page, control.as_deref());
+        let left = judgement.judge(page, control.as_deref(), control_answered);
         if let Some(control) = judgement.unseen_control(control) {
             // It is to be read itself, and not to be chosen again.
             let wanted = subjects::want(context.database(), &context.tenant, self.kind, &control, context.now());
@@ -236,9 +261,6 @@ impl Refresher {
                 context.after_failure("asking for the control", &error).await;
                 return Part::Failed;
             }
-        }
-        if let Err(error) = judgement.find_awkward().await {
-            return self.failed(part, read, &error).await;
         }
         match self.settle(judgement).await {
             Ok(()) if left.is_empty() => Part::Done,
@@ -255,34 +277,22 @@ impl Refresher {
         }
     }
 
-    /// A call failed as a whole.
+    /// A call failed as a whole, and that says something about these.
     async fn failed(&self, part: &[Claimed], read: i64, error: &CallError) -> Part {
         let context = &self.context;
-        match error.class {
-            Class::Query if part.len() > 1 => {
-                debug!(tenant = %context.tenant, error = %error, "asking for fewer subjects at once");
-                return Part::Refused(error.clone());
-            }
-            // Nothing is wrong with the subjects.
-            Class::Throttled | Class::Credentials | Class::Forbidden => {
-                context.pace.failed(self.stage(), error);
-                return Part::Paused;
-            }
-            Class::Query | Class::Full => {}
-            Class::Transient | Class::Unexpected => {
-                context.pace.failed(self.stage(), error);
-                if part.len() > 1 {
-                    return Part::Failed;
-                }
-            }
+        let unfilterable = is_unfilterable(part);
+        if part.len() > 1 && !unfilterable {
+            debug!(tenant = %context.tenant, error = %error, "asking for fewer subjects at once");
+            return Part::Refused(error.clone());
         }
         let mut judgement = Judgement::new(self, part, read, context.now());
         for subject in part {
             judgement.fail(subject, &error.to_string(), None);
         }
         match self.settle(judgement).await {
-            Ok(()) if error.class == Class::Query => Part::Refused(error.clone()),
-            Ok(()) => Part::Failed,
+            // The list failed, which says nothing about these.
+            Ok(()) if unfilterable => Part::Done,
+            Ok(()) => Part::Refused(error.clone()),
             Err(error) => {
                 context.after_failure("settling", &error).await;
                 Part::Failed
@@ -331,6 +341,13 @@ impl Refresher {
                 tenant = %self.context.tenant, kind = %self.kind, held = written.unproven,
                 "removals by absence are held back: no other record of the kind is left that could prove them; check in \
                  Cegid that none is there, then run `cegid-indexer sweeps confirm`"
+            );
+        }
+        if written.buried > 0 {
+            warn!(
+                tenant = %self.context.tenant, kind = %self.kind, subjects = written.buried,
+                "reading them failed until worker.retry_horizon was over: they are given up and reported as errors, and stay \
+                 as they are in the index until they change; `cegid-indexer ledger` counts them"
             );
         }
         self.context.count_doubts(self.kind, written);

@@ -68,6 +68,20 @@ struct Refused<'a> {
     proven: bool,
 }
 
+/// What became of one call.
+enum Posted {
+    Accepted,
+    /// Cegid refuses the part, or cannot take it while it takes a control.
+    Refused {
+        error: CallError,
+        control_accepted: bool,
+    },
+    /// Cegid is not well.
+    Failed(CallError),
+    /// There is no use in another call now.
+    Not,
+}
+
 /// One batch under way.
 struct Round<'a> {
     parts: Parts<&'a Item>,
@@ -131,71 +145,133 @@ impl Reporter {
 
     /// Sends one part after the other, until nothing is left or there is no use in going on.
     async fn send_parts(&self, round: &mut Round<'_>) -> sqlx::Result<()> {
+        if !self.probe().await? {
+            return Ok(());
+        }
         while let Some(part) = round.parts.next() {
-            match self.post(&part).await {
-                Some(Ok(())) => {
+            match self.post(&part).await? {
+                Posted::Accepted => {
                     kill::point("report-posted");
                     self.count("reported", part.len());
                     self.write(async |tx, now| outbox::reported(tx, &self.context.tenant, self.kind, now, &part).await)
                         .await?;
                     round.accept();
                 }
-                Some(Err(error)) if error.class == Class::Query => {
+                Posted::Refused { error, control_accepted } => {
                     let alone = round.parts.refuse(part);
                     let is_lone = alone.is_some();
                     if let Some(item) = alone {
                         round.refuse(item, error.clone());
+                    }
+                    if control_accepted {
+                        round.accept();
                     }
                     let doubtful = is_lone || round.parts.refused() >= MAX_REFUSED_PARTS;
                     if !round.parts.accepted() && doubtful && !self.control(round, error).await? {
                         return Ok(());
                     }
                 }
-                Some(Err(error)) if matches!(error.class, Class::Transient | Class::Unexpected) => {
+                Posted::Failed(error) => {
                     round.failed = Some(part.len());
-                    match part[..] {
-                        [item] => round.refuse(item, error),
-                        _ => return Ok(()),
+                    if let [item] = part[..] {
+                        round.refuse(item, error);
                     }
                     break;
                 }
-                Some(Err(_)) | None => return Ok(()),
+                Posted::Not => return Ok(()),
             }
         }
-        if let Some(error) = round.refused.last().map(|refused| refused.error.clone()).filter(|_| round.has_unproven())
-        {
+        let last = round.refused.last().map(|refused| refused.error.clone());
+        if let Some(error) = last.filter(|error| error.class == Class::Query && round.has_unproven()) {
             self.control(round, error).await?;
         }
         Ok(())
     }
 
-    /// One call; none when the worker drains.
-    async fn post(&self, part: &[&Item]) -> Option<Result<(), CallError>> {
+    /// While the endpoint fails, a control is sent first: what is to be sent may be what it fails at. False when it
+    /// still fails.
+    async fn probe(&self) -> sqlx::Result<bool> {
         let context = &self.context;
-        let _leave = context.may_call(Stage::Reports).await?;
-        let result = context.client.report(self.kind, part).await;
-        match &result {
-            Ok(()) => context.pace.succeeded(Stage::Reports),
-            Err(error) => context.pace.failed(Stage::Reports, error),
+        if !context.pace.is_failing(Stage::Reports) {
+            return Ok(true);
         }
-        Some(result)
+        let Some(control) = outbox::last_reported(context.database(), &context.tenant, self.kind, &[]).await? else {
+            return Ok(true);
+        };
+        match self.call(&[&control]).await {
+            Some(Ok(())) => context.pace.succeeded(Stage::Reports),
+            Some(Err(error)) => {
+                context.pace.control_failed(Stage::Reports, &error);
+                return Ok(false);
+            }
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// One call. What fails while a control is accepted is wrong with an item of the part.
+    async fn post(&self, part: &[&Item]) -> sqlx::Result<Posted> {
+        let context = &self.context;
+        let error = match self.call(part).await {
+            None => return Ok(Posted::Not),
+            Some(Ok(())) => {
+                context.pace.succeeded(Stage::Reports);
+                return Ok(Posted::Accepted);
+            }
+            Some(Err(error)) => error,
+        };
+        if error.class == Class::Query {
+            context.pace.failed(Stage::Reports, &error);
+            return Ok(Posted::Refused { error, control_accepted: false });
+        }
+        if error.class != Class::Throttled
+            && error.stage == Stage::Reports
+            && let Some(control) = outbox::last_reported(context.database(), &context.tenant, self.kind, part).await?
+        {
+            match self.call(&[&control]).await {
+                None => return Ok(Posted::Not),
+                Some(Ok(())) => {
+                    context.pace.succeeded(Stage::Reports);
+                    return Ok(Posted::Refused { error, control_accepted: true });
+                }
+                Some(Err(_)) => {}
+            }
+        }
+        context.pace.failed(Stage::Reports, &error);
+        Ok(if error.class == Class::Throttled { Posted::Not } else { Posted::Failed(error) })
+    }
+
+    /// Sends items; none when the worker drains.
+    async fn call(&self, part: &[&Item]) -> Option<Result<(), CallError>> {
+        let _leave = self.context.may_call(Stage::Reports).await?;
+        Some(self.context.client.report(self.kind, part).await)
     }
 
     /// Sends an item again that was accepted earlier, to learn whether the endpoint refuses everything, as it did with
     /// this error last. False when there is no use in going on.
     async fn control(&self, round: &mut Round<'_>, error: CallError) -> sqlx::Result<bool> {
         let context = &self.context;
-        let Some(control) = outbox::last_reported(context.database(), &context.tenant, self.kind).await? else {
+        let refused: Vec<&Item> = round.refused.iter().map(|refused| refused.item).collect();
+        let control = outbox::last_reported(context.database(), &context.tenant, self.kind, &refused).await?;
+        let Some(control) = control else {
             let gives_up = round.parts.refused() >= MAX_REFUSED_PARTS || round.parts.is_empty();
-            round.endpoint = Some(error).filter(|error| gives_up && error.class == Class::Query);
+            round.endpoint = Some(error).filter(|_| gives_up);
             return Ok(!gives_up);
         };
-        match self.post(&[&control]).await {
-            Some(Ok(())) => round.accept(),
-            Some(Err(error)) if error.class == Class::Query => round.endpoint = Some(error),
-            Some(Err(_)) | None => return Ok(false),
+        match self.call(&[&control]).await {
+            Some(Ok(())) => {
+                context.pace.succeeded(Stage::Reports);
+                round.accept();
+            }
+            Some(Err(error)) => {
+                context.pace.failed(Stage::Reports, &error);
+                let refused = error.class == Class::Query;
+                round.endpoint = Some(error).filter(|_| refused);
+                return Ok(false);
+            }
+            None => return Ok(false),
         }
-        Ok(round.endpoint.is_none())
+        Ok(true)
     }
 
     /// Writes what a round has learnt about lone items. If the endpoint refuses everything, it pauses, and what was not
@@ -210,7 +286,8 @@ impl Reporter {
         let mut dead = 0;
         for Refused { item, error, proven } in &round.refused {
             let attempts = item.attempts + i32::from(*proven);
-            let is_dead = *proven && error.class == Class::Query && attempts >= ITEM_REFUSALS;
+            let is_refusal = matches!(error.class, Class::Query | Class::Forbidden | Class::Credentials);
+            let is_dead = *proven && is_refusal && attempts >= ITEM_REFUSALS;
             let refusal = outbox::Refusal {
                 says: &error.to_string(),
                 attempts,

@@ -16,7 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use crate::{
-    database::{Database, Failure, failure},
+    database::{Database, Failure, failure, told},
     domain::{Document, Kind, Visibility},
     erasure,
     index::{attachments, documents},
@@ -49,6 +49,8 @@ pub struct Indexed {
     pub announced: bool,
     /// Whether it was removed, and may come back.
     pub returns: bool,
+    /// Whether it comes back because lists show it, and reads by key do not.
+    pub returns_by_list: bool,
     /// Whether the list that showed it was asked for published ones: without a readable status it then counts as live.
     pub listed_as_live: bool,
 }
@@ -100,7 +102,7 @@ pub enum NotWritten {
     #[error("the lease was taken over by another replica")]
     LeaseLost,
     /// The database cannot take it.
-    #[error("settling: {0}")]
+    #[error("settling: {}", told(.0))]
     Database(#[from] sqlx::Error),
 }
 
@@ -148,7 +150,9 @@ impl Settlement {
         while let Some(mut part) = parts.pop() {
             match part.write_whole(database, lease, now).await {
                 Ok(written) => total.add(written),
-                Err(NotWritten::Database(error)) if failure(&error) == Failure::Data && !part.indexed.is_empty() => {
+                Err(NotWritten::Database(error))
+                    if matches!(failure(&error), Failure::Data | Failure::Raised) && !part.indexed.is_empty() =>
+                {
                     if part.indexed.len() == 1 {
                         total.unstorable.extend(part.indexed.drain(..).map(|one| {
                             (one.document.key().to_owned(), format!("the database refuses its data: {}", code(&error)))
@@ -278,6 +282,9 @@ impl Settlement {
         written.noted += outbox::note(&mut tx, tenant, kind, read, now, (Noting::IfChanged, &others)).await?;
         kill::point("settling");
         tx.commit().await?;
+        if let Some(last) = settled.last() {
+            database.numbers().settled(tenant, kind, last.key, read);
+        }
         kill::point("settled");
         written.indexed = new.len();
         written.same = same.len();
@@ -307,7 +314,16 @@ impl Settlement {
             // A vacancy that was never live is no loss to the index.
             let gap = self.gaps && !same && (held.is_some() || searchable);
             let state = if searchable { State::Live } else { State::Hidden };
-            Settled { key: document.key(), state, removed: None, same, gap, returns: one.returns, vanished: false }
+            Settled {
+                key: document.key(),
+                state,
+                removed: None,
+                same,
+                gap,
+                returns: one.returns,
+                listed: one.returns_by_list,
+                vanished: false,
+            }
         });
         let removed = removed.iter().map(|(key, cause)| Settled {
             key,
@@ -316,6 +332,7 @@ impl Settlement {
             same: false,
             gap: self.gaps && held.contains_key(key),
             returns: false,
+            listed: false,
             vanished: *cause != ANONYMISED,
         });
         let unchanged = self.unchanged.iter().map(|(key, state)| Settled {
@@ -326,6 +343,7 @@ impl Settlement {
             same: true,
             gap: false,
             returns: false,
+            listed: false,
             vanished: false,
         });
         indexed.chain(removed).chain(unchanged).collect()

@@ -60,7 +60,7 @@ async fn callbacks_refused(context: &Context, began: DateTime<Utc>) -> i64 {
     match refusals::of_signature(context.database(), &context.tenant, since).await {
         Ok(refused) => refused,
         Err(error) => {
-            warn!(tenant = %context.tenant, error = %error, "reading the refused callbacks failed: it is tried again in a minute");
+            warn!(tenant = %context.tenant, error = %crate::database::told(&error), "reading the refused callbacks failed: it is tried again in a minute");
             0
         }
     }
@@ -78,7 +78,7 @@ async fn note(context: &Context, condition: &Condition, forged: i64) -> bool {
         Condition::Well | Condition::Away { .. } => return false,
     };
     if let Err(error) = &written {
-        warn!(%tenant, error = %error, "noting whether Cegid accepts the credentials failed: it is tried again in a minute");
+        warn!(%tenant, error = %crate::database::told(error), "noting whether Cegid accepts the credentials failed: it is tried again in a minute");
     }
     written.is_ok()
 }

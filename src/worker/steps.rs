@@ -60,7 +60,7 @@ impl Steps {
         }
         let control = self.0.control(&part).await?;
         let read = subjects::draw(self.0.context.database()).await?;
-        Ok(Some(Read { part, asked: Asked { read, began: self.0.context.now(), control } }))
+        Ok(Some(Read { part, asked: Asked { read, began: self.0.context.now(), control, control_answered: false } }))
     }
 
     /// Judges the answer and writes what follows from it. False when nothing was written, because the lease was lost.

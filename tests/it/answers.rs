@@ -218,6 +218,22 @@ async fn an_answer_that_inflates_beyond_the_limit_is_cut() {
 }
 
 #[tokio::test]
+async fn more_records_than_were_asked_for_are_not_held() {
+    let (world, between) = Between::world(Plan::sized(1, 1)).await;
+    let client = tenant_at(&format!("http://{}", between.address()), &[]);
+    let key = world.simulator.truth().into_iter().find(|row| row.kind == "candidate").unwrap().key;
+    let frame = world.simulator.frame("candidate", &key).unwrap();
+    let mut body = i32::try_from(frame.len()).unwrap().to_le_bytes().to_vec();
+    body.extend(frame);
+    for (frames, cut) in [(100, false), (101, true), (3000, true)] {
+        between.say("/api/exports/v1/candidates", 1, &body.repeat(frames));
+        let page = client.export(&Query::keys(Kind::Candidate, std::slice::from_ref(&key))).await.unwrap();
+        assert_eq!((page.frames(), page.cut.is_some()), (100, cut), "{frames}");
+    }
+    world.leave().await;
+}
+
+#[tokio::test]
 async fn dns_a_refused_connection_and_tls_are_told_apart_without_the_query() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = closed.local_addr().unwrap().port();
@@ -245,4 +261,18 @@ async fn dns_a_refused_connection_and_tls_are_told_apart_without_the_query() {
         assert!(!told.contains("jane") && !told.contains(SECRET) && !told.contains("/api/"), "{told}");
     }
     answering.abort();
+}
+
+#[tokio::test]
+async fn a_token_that_says_to_live_for_ever_is_used_and_asked_for_again_in_time() {
+    for lifetime in
+        ["1000000000000000", "9223372036854775807", "18446744073709551615", "1e300", "\"99999999999999999999\""]
+    {
+        let (mut world, between) = Between::world(Plan::sized(3, 1).stopped()).await;
+        let body = format!(r#"{{"access_token":"not one of Cegid's","token_type":"bearer","expires_in":{lifetime}}}"#);
+        between.say("/api/token", 1, body.as_bytes());
+        world.start_service().await;
+        world.end().await;
+        assert_eq!(between.answered(), 1, "{lifetime}");
+    }
 }

@@ -310,7 +310,7 @@ async fn a_broken_record_alone_is_buried_and_reported_while_its_neighbours_are_i
     // Longer than the horizon.
     for _ in 0..100 {
         world.turn(Duration::from_secs(3600));
-        tokio::time::sleep(Duration::from_millis(15)).await;
+        world.quiet().await;
     }
     world
         .until("they are buried", async |world: &World| {

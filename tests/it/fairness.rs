@@ -7,7 +7,10 @@ use cegid_simulator::{Endpoint, Fault, FaultKind, Spoil};
 
 use crate::{
     convergence::live_vacancies,
-    harness::{Plan, World},
+    harness::{
+        Plan, World,
+        between::{Between, Instead},
+    },
     reports::{pause, resume, status},
     worst::{VACANCIES, count},
 };
@@ -159,4 +162,67 @@ async fn subjects_whose_query_is_refused_hold_up_nobody() {
         world.simulator.spoil(key, None);
     }
     world.end().await;
+}
+
+#[tokio::test]
+async fn subjects_that_make_cegid_fail_hold_up_nobody() {
+    const FAILING: usize = 30;
+    let world = World::start(Plan::sized(200, 0)).await;
+    world.settle().await;
+    pause(&world, Work::Fetch).await;
+    let keys = live_vacancies(&world);
+    let (failing, others) = keys.split_at(FAILING);
+    for key in failing {
+        world.simulator.spoil(key, Some(Spoil::Unservable));
+        world.simulator.edit_vacancy(key).unwrap();
+    }
+    world.simulator.flush().await;
+    world.turn(Duration::from_secs(1));
+    for key in others {
+        world.simulator.edit_vacancy(key).unwrap();
+    }
+    world.simulator.flush().await;
+    let before = world.last_request();
+    resume(&world, Work::Fetch).await;
+    world
+        .until("the others are indexed", async |world: &World| {
+            let indexed = world.indexed(Kind::Vacancy).await;
+            others.iter().all(|key| indexed[key].0.ends_with("(v2)"))
+        })
+        .await;
+    let calls = world.export_calls(VACANCIES, before);
+    assert!(calls < 80, "{calls} calls for {} vacancies", keys.len());
+    let line = r#"cegid_indexer_tenant_state{tenant="acme",class="ok",reason="none"} 1"#;
+    assert!(crate::worst::metric(&world, line).await, "it is not Cegid that is away");
+    for key in failing {
+        world.simulator.spoil(key, None);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_key_that_a_firewall_refuses_holds_up_nobody() {
+    for status in [401, 403] {
+        let (mut world, between) = Between::world(Plan::sized(40, 0)).await;
+        world.start_service().await;
+        world.settle().await;
+        let keys = live_vacancies(&world);
+        let about: &'static str = keys[0].clone().leak();
+        between.tell_about(VACANCIES, about, u64::MAX, Instead::Answer(status, Vec::new(), Vec::new()));
+        let before = world.last_request();
+        for key in &keys {
+            world.simulator.edit_vacancy(key).unwrap();
+        }
+        world.simulator.flush().await;
+        world
+            .until("the others are indexed", async |world: &World| {
+                let indexed = world.indexed(Kind::Vacancy).await;
+                keys[1..].iter().all(|key| indexed[key].0.ends_with("(v2)"))
+            })
+            .await;
+        let calls = world.export_calls(VACANCIES, before);
+        assert!(calls < 40, "{status}: {calls} calls");
+        between.forget();
+        world.end().await;
+    }
 }

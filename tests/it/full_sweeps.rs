@@ -20,12 +20,14 @@ async fn full_sweep(world: &World) -> Option<(i32, i32, bool)> {
     sqlx::query_as(query).fetch_optional(world.database.pool()).await.unwrap()
 }
 
-/// Turns the clock for hours, coarsely, until something holds.
+/// Turns the clock for hours, coarsely, until something holds. It stands still while Cegid is being called, so that a
+/// busy machine makes nothing late.
 async fn until(world: &World, holds: impl AsyncFn(&World) -> bool) {
     let patience = world.clock.now() + Duration::from_secs(14 * 86_400);
     while !holds(world).await {
         assert!(world.clock.now() < patience, "not within two weeks");
         world.pass(Duration::from_secs(20)).await;
+        world.quiet().await;
     }
 }
 

@@ -187,3 +187,24 @@ async fn what_a_list_cannot_show_is_counted_once_shown_and_read_again_soon() {
     world.until("none is left", async |world: &World| known(world).await == (0, 0)).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn an_item_that_cegid_cannot_serve_holds_up_its_list_without_a_pause() {
+    let world = World::start(Plan::sized(0, 120).with("TENANTS__ACME__LOAD_PAUSE", "0s")).await;
+    world.settle().await;
+    let candidates = live_candidates(&world);
+    world.simulator.spoil(&candidates[20], Some(Spoil::Unservable));
+    for key in &candidates[21..] {
+        world.simulator.edit_silently(key).unwrap();
+    }
+    ask(&world, Use::Full).await;
+    // Looked at within half a minute; from then on nothing waits for the clock.
+    world.turn(Duration::from_secs(60));
+    let edited = async |world: &World| {
+        let indexed = world.indexed(Kind::Candidate).await;
+        candidates[21..].iter().all(|key| indexed[key].0.ends_with("(v2)"))
+    };
+    world.until_by_itself("what is behind it is found", edited).await;
+    world.simulator.spoil(&candidates[20], None);
+    world.end().await;
+}

@@ -1,6 +1,7 @@
 //! The integration tests: a real PostgreSQL, the simulator, a clock turned by hand.
 #![allow(missing_docs, reason = "tests are named by sentences")]
 
+mod absences;
 mod answers;
 mod attachments;
 mod bodies;

@@ -92,6 +92,23 @@ fn check_lists_every_problem_and_ends_with_78() {
     assert_eq!(output.status.code(), Some(78));
 }
 
+#[test]
+fn check_accepts_right_settings_without_a_database() {
+    let environment = HashMap::from(
+        [
+            ("DATABASE__URL", "postgres://nobody@127.0.0.1:1/nothing"),
+            ("PUBLIC_URL", "https://indexer.example.com"),
+            ("TENANTS__ACME__BASE_URL", "https://acme.example.com"),
+            ("TENANTS__ACME__CLIENT_ID", "11111111-2222-3333-4444-555555555555"),
+            ("TENANTS__ACME__CLIENT_SECRET", "do-not-show"),
+        ]
+        .map(|(key, value)| (format!("CEGID_INDEXER__{key}"), value.to_owned())),
+    );
+    let output = process::run(&["check"], &environment);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout, b"the settings are right: 1 tenants\n");
+}
+
 #[tokio::test]
 async fn the_health_check_asks_the_service_on_this_machine() {
     let mut world = World::start(Plan::sized(0, 0)).await;

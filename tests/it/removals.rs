@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cegid_indexer::{
     domain::{Kind, Subject},
-    erasure, retention,
+    erasure,
+    ledger::Verdict,
+    retention,
     settings::Settings,
     subjects,
     sweeps::Use,
@@ -131,6 +133,24 @@ async fn a_record_that_was_wrongly_absent_for_an_hour_comes_back_by_itself() {
     world.simulator.spoil(&key, None);
     world.pass(Duration::from_secs(3600)).await;
     world.until("it is back", async |world: &World| world.indexed(Kind::Candidate).await.contains_key(&key)).await;
+    // Nobody said that it came back: Cegid's answers lacked it, and an operator sees that for a day.
+    world.settle().await;
+    let ledger = world.ledger().await;
+    assert_eq!((ledger.removals_undone, ledger.verdict()), (1, Verdict::Waits), "{ledger}");
+    more_than_a_day(&world).await;
+    assert_eq!(world.ledger().await.removals_undone, 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_record_that_a_callback_brings_back_was_rightly_removed() {
+    let (world, key) = without_one_who_is_hidden().await;
+    world.simulator.spoil(&key, None);
+    world.simulator.edit_candidate(&key).unwrap();
+    world.simulator.flush().await;
+    world.until("it is back", async |world: &World| world.indexed(Kind::Candidate).await.contains_key(&key)).await;
+    world.settle().await;
+    assert!(world.ledger().await.balances());
     world.end().await;
 }
 

@@ -156,7 +156,7 @@ async fn an_endpoint_that_refuses_everything_for_an_hour_costs_no_outcome() {
         assert_eq!(ledger.reports_dead, 0, "after {}", world.clock.now() - since);
     }
     let calls = world.export_calls(REPORTS, before);
-    assert!(calls <= 300, "{calls} calls in an hour");
+    assert!(calls <= 400, "{calls} calls in an hour");
     world.simulator.clear_faults();
     world.simulator.refuse_reports_of(&one, false);
     world.settle().await;
@@ -166,19 +166,31 @@ async fn an_endpoint_that_refuses_everything_for_an_hour_costs_no_outcome() {
 
 #[tokio::test]
 async fn an_item_that_makes_the_endpoint_fail_holds_up_nobody() {
-    let (mut world, between) = Between::world(Plan::sized(0, 60)).await;
-    world.start_service().await;
-    world.settle().await;
-    let key = live_candidates(&world).remove(30);
-    renote(&world, "candidate", std::slice::from_ref(&key)).await;
-    let about: &'static str = format!(r#""id":"{key}""#).leak();
-    between.tell_about(REPORTS, about, u64::MAX, Instead::Answer(500, Vec::new(), Vec::new()));
-    let others = "select count(*) from report_item where noted > reported";
-    resume(&world, Work::Report).await;
-    world.until("the others are reported", async |world: &World| count(world, others).await == 1).await;
-    // A failure is no refusal: it is sent again for as long as it takes.
-    world.pass(Duration::from_secs(3600)).await;
-    assert_eq!(world.ledger().await.reports_dead, 0);
-    between.forget();
-    world.end().await;
+    // A failure is no refusal: it is sent again for as long as it takes. A firewall's refusal is one.
+    for (status, dead) in [(500, 0), (403, 1), (401, 1)] {
+        let (mut world, between) = Between::world(Plan::sized(0, 60)).await;
+        world.start_service().await;
+        world.settle().await;
+        let key = live_candidates(&world).remove(30);
+        let note_all = async || {
+            pause(&world, Work::Report).await;
+            let all = "update report_item set noted = nextval('request_number'), due_at = $1
+                       where dead_at is null";
+            sqlx::query(all).bind(world.clock.now()).execute(world.database.pool()).await.unwrap();
+        };
+        note_all().await;
+        let about: &'static str = format!(r#""id":"{key}""#).leak();
+        between.tell_about(REPORTS, about, u64::MAX, Instead::Answer(status, Vec::new(), Vec::new()));
+        let others = "select count(*) from report_item where noted > reported";
+        let before = world.last_request();
+        resume(&world, Work::Report).await;
+        world.until("the others are reported", async |world: &World| count(world, others).await == 1).await;
+        let calls = world.export_calls(REPORTS, before);
+        assert!(calls < 20, "{status}: {calls} calls");
+        world.pass(Duration::from_secs(3600)).await;
+        assert_eq!(world.ledger().await.reports_dead, dead, "{status}");
+        between.forget();
+        world.simulator.edit_candidate(&key).unwrap();
+        world.end().await;
+    }
 }

@@ -246,7 +246,8 @@ async fn a_right_that_is_missing_for_reports_stops_reports_alone() {
             .await;
     }
     let spacing = spacing(&world, REPORTS, before);
-    assert!(spacing.iter().all(|seconds| *seconds >= 300), "{spacing:?}");
+    // The first refusal has a control sent at once.
+    assert!(spacing.iter().skip(1).all(|seconds| *seconds >= 300), "{spacing:?}");
     until_standing(&world, "ok", "none").await;
     world.simulator.clear_faults();
     world.end().await;

@@ -99,7 +99,8 @@ async fn decode(client: &Client, kind: Kind, arrived: &[u8], chunks: &[usize]) -
         let length = lengths.next().map_or(rest.len(), |length| (*length).min(rest.len()));
         pieces.push(Ok(rest.split_to(length)));
     }
-    client.decode(Stage::Vacancies, kind, stream::iter(pieces)).await
+    let query = Query::window(kind, None, None, "", 0, Query::MOST);
+    client.decode(Stage::Vacancies, &query, stream::iter(pieces)).await
 }
 
 /// Everything that a page cut at `cut` has to be.

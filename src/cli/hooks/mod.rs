@@ -9,7 +9,7 @@ use std::{collections::HashSet, path::Path, process::ExitCode, sync::Arc, time::
 use cegid_indexer::{
     cegid::{self, Class, Client},
     clock::Clock,
-    database::Database,
+    database::{Database, told},
     domain::TenantId,
     hooks::{self, Step, Wish},
     lifecycle::Stop,
@@ -87,7 +87,7 @@ struct Failure(u8, String);
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Failure {
-        Failure(EXIT_UNAVAILABLE, format!("using the register of hooks: {error}"))
+        Failure(EXIT_UNAVAILABLE, format!("using the register of hooks: {}", told(&error)))
     }
 }
 
@@ -124,7 +124,8 @@ impl Stage {
             .map_err(|error| Failure(EXIT_CONFIG, error.to_string()))?;
         database.fits().await.map_err(|error| Failure(EXIT_UNAVAILABLE, error.to_string()))?;
         let time = database.time().await;
-        let time = time.map_err(|error| Failure(EXIT_UNAVAILABLE, format!("connecting to the database: {error}")))?;
+        let time =
+            time.map_err(|error| Failure(EXIT_UNAVAILABLE, format!("connecting to the database: {}", told(&error))))?;
         let clock = Clock::machine();
         clock.follow(time);
         Ok(Stage { settings, database, clock })

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     cegid::{CallError, Class, Client, Stage},
     clock::Clock,
-    database::Database,
+    database::{Database, told},
     domain::TenantId,
     hooks::{self, Hook, Registration, Step, Wanted, Wish},
     kill,
@@ -187,7 +187,7 @@ impl Registrar {
         loop {
             match self.write(answer).await {
                 Err(error) if attempt < ATTEMPTS && !self.stop.asked() => {
-                    warn!(tenant = %self.tenant, error = %error, "noting what became of a hook failed: trying again");
+                    warn!(tenant = %self.tenant, error = %told(&error), "noting what became of a hook failed: trying again");
                     tokio::select! {
                         // A turned clock stands still.
                         () = tokio::time::sleep(AGAIN * (1 << attempt.min(6))) => {}

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{super::linger::linger, Front, Refresher};
 use crate::{
-    cegid::{Query, encoded_length, is_awkward},
+    cegid::{Query, encoded_length},
     erasure,
     subjects::{self, Claimed, Due},
 };
@@ -81,17 +81,20 @@ impl Refresher {
         Ok(due.min(confirm))
     }
 
-    /// What is asked for in one call: one that failed before, or whose key has no place in a list, alone.
-    pub(super) fn batch(&self, claimed: Vec<Claimed>, limit: usize) -> Vec<Claimed> {
-        let alone = |subject: &Claimed| subject.attempts > 0 || is_awkward(&subject.key);
-        if claimed.first().is_some_and(alone) {
+    /// What is asked for in one call: one that failed before alone, and those that no filter can name together.
+    pub(super) fn batch(&self, claimed: Vec<Claimed>) -> Vec<Claimed> {
+        // An answer holds 100 records at most, and a control may have to be among them.
+        let limit = Query::MOST - 1;
+        if claimed.first().is_some_and(|subject| subject.unfilterable) {
+            return claimed.into_iter().filter(|subject| subject.unfilterable).take(limit).collect();
+        }
+        if claimed.first().is_some_and(|subject| subject.attempts > 0) {
             return claimed.into_iter().take(1).collect();
         }
+        let fresh = |subject: &Claimed| subject.attempts == 0 && !subject.unfilterable;
         let mut left = self.context.shared.settings.worker.batch_query_bytes.saturating_sub(QUERY_REST);
-        // An answer holds 100 records at most, and a control may have to be among them.
-        let limit = limit.min(Query::MOST - 1);
         let mut batch = Vec::new();
-        for subject in claimed.into_iter().filter(|subject| !alone(subject)).take(limit) {
+        for subject in claimed.into_iter().filter(fresh).take(limit) {
             let length = encoded_length(&subject.key);
             if length > left && !batch.is_empty() {
                 break;

@@ -66,6 +66,7 @@ mod tests {
             due_at,
             announced: true,
             released: false,
+            unfilterable: false,
         }
     }
 

@@ -9,9 +9,11 @@
 //! | shows it | was removed | a second read after the confirming delay brings it back |
 //! | ends cleanly without it | never indexed | settled after a second such answer: it may not be exported yet |
 //! | ends cleanly without it | indexed | a second read after the confirming delay; removed when that one lacks it too and shows the control; held for an operator when no control is left |
+//! | holds records that nobody asked for | is missing | it has failed |
+//! | is 404, while another record is answered | stands alone | as an answer that ends cleanly without it |
 //! | is cut, or holds a broken frame | is missing | asked for again with fewer neighbours; alone, it has failed |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -21,15 +23,10 @@ use super::{
     Refresher,
 };
 use crate::{
-    cegid::{CallError, Class, Digest, Page, Query, is_awkward},
+    cegid::{Digest, Page, Query},
     domain::{Anonymisation, Record},
     subjects::{Claimed, Postponed, ReadFailure, State, Unclear, Why},
 };
-
-/// Pages of a window that are searched for a key that cannot be asked for.
-const AWKWARD_PAGES: usize = 20;
-/// Zones and seconds of update dates are not known well: the window begins so much before the callback.
-const AWKWARD_OVERLAP: chrono::TimeDelta = chrono::TimeDelta::days(1);
 
 /// Whether the subject would be removed if this read does not show it: the read must then ask for a control too.
 pub(super) fn needs_control(subject: &Claimed) -> bool {
@@ -54,32 +51,24 @@ pub(super) struct Judgement<'a> {
     /// Seconds that the indexed subjects had waited.
     pub(super) waited: Vec<f64>,
     began: DateTime<Utc>,
-    awkward: Vec<&'a Claimed>,
     control_missing: bool,
 }
 
 impl<'a> Judgement<'a> {
     pub(super) fn new(refresher: &'a Refresher, part: &'a [Claimed], read: i64, began: DateTime<Utc>) -> Self {
         let settlement = Settlement::new(refresher.kind, read, refresher.context.guard());
-        Judgement {
-            refresher,
-            part,
-            settlement,
-            waited: Vec::new(),
-            began,
-            awkward: Vec::new(),
-            control_missing: false,
-        }
+        Judgement { refresher, part, settlement, waited: Vec::new(), began, control_missing: false }
     }
 
     /// Judges every subject of the part; gives those that are to be asked for again.
-    pub(super) fn judge(&mut self, page: Page, control: Option<&str>) -> Vec<Claimed> {
+    pub(super) fn judge(&mut self, page: Page, control: Option<&str>, control_answered: bool) -> Vec<Claimed> {
         // An answer as long as can be may have left something out.
         let full = page.frames() >= Query::MOST;
         let Page { records, broken, cut } = page;
         let mut found: HashMap<String, Record> =
             records.into_iter().map(|record| (record.subject.key().to_owned(), record)).collect();
-        let control_seen = control.is_some_and(|key| found.contains_key(key));
+        let control_seen = control_answered || control.is_some_and(|key| found.contains_key(key));
+        let unfiltered = self.is_unfiltered(found.keys(), control);
         let proof = match control {
             Some(_) if control_seen => Proof::ControlSeen,
             Some(_) => Proof::ControlMissing,
@@ -100,7 +89,13 @@ impl<'a> Judgement<'a> {
                     (None, Some(_)) if part.len() == 1 => self.absent(subject, Proof::ControlMissing),
                     (Some(_), _) | (_, Some(_)) => again.push(subject.clone()),
                     (None, None) if full && part.len() > 1 => again.push(subject.clone()),
-                    (None, None) if is_awkward(&subject.key) => self.awkward.push(subject),
+                    (None, None) if unfiltered => self.fail(
+                        subject,
+                        "the answer holds records that were not asked for: Cegid does not filter, and who is missing proves \
+                         nothing",
+                        None,
+                    ),
+                    (None, None) if subject.unfilterable => self.unshown(subject),
                     (None, None) => self.absent(subject, proof),
                 },
             }
@@ -108,40 +103,31 @@ impl<'a> Judgement<'a> {
         again
     }
 
+    /// Whether a record is among those found that nobody asked for; keys may be compared without regard to case there.
+    fn is_unfiltered<'k>(&self, mut found: impl Iterator<Item = &'k String>, control: Option<&str>) -> bool {
+        let alike = |key: &str| key.trim().to_lowercase();
+        let asked: HashSet<String> =
+            self.part.iter().map(|subject| subject.key.as_str()).chain(control).map(alike).collect();
+        found.any(|key| !asked.contains(&alike(key)))
+    }
+
     /// The control, when a whole answer did not show it.
     pub(super) fn unseen_control(&self, control: Option<String>) -> Option<String> {
         control.filter(|_| self.control_missing)
     }
 
-    /// A key with a comma, a bar or a colon cannot be asked for: it is searched among what changed since its callback.
-    pub(super) async fn find_awkward(&mut self) -> Result<(), CallError> {
-        let context = &self.refresher.context;
-        let limit = context.shared.settings.export.page_size;
-        for subject in std::mem::take(&mut self.awkward) {
-            let since = subject.waiting_since.unwrap_or(self.began) - AWKWARD_OVERLAP;
-            let (mut offset, mut record) = (0, None);
-            for _ in 0..AWKWARD_PAGES {
-                let Some(_place) = context.may_export(self.refresher.stage()).await else { return Ok(()) };
-                let query = Query::window(self.refresher.kind, Some(since), None, "", offset, limit);
-                let page = context.client.export(&query).await?;
-                offset += page.frames();
-                let ended = page.frames() == 0 || page.cut.as_ref().is_some_and(|cut| cut.class != Class::Full);
-                record = page.records.into_iter().find(|record| record.subject.key() == subject.key);
-                if ended || record.is_some() {
-                    break;
-                }
-            }
-            match record {
-                Some(record) => self.found(subject, record),
-                None => self.fail(
-                    subject,
-                    "its key holds a comma, a bar or a colon, for which Cegid's filter has no escape, and what changed \
-                     lately does not show it",
-                    None,
-                ),
-            }
+    /// No filter finds it: it was searched among what changed since its callback, and is not there.
+    fn unshown(&mut self, subject: &Claimed) {
+        match subject.state {
+            // If it is anywhere, a sweep's list shows it.
+            State::Unread | State::Removed => self.absent(subject, Proof::NoControl),
+            State::Live | State::Hidden => self.fail(
+                subject,
+                "no filter of Cegid's finds it, since its key holds a comma, a bar or a colon, or because it was shown by \
+                 lists alone, and what changed lately does not show it",
+                None,
+            ),
         }
-        Ok(())
     }
 
     fn found(&mut self, subject: &Claimed, record: Record) {
@@ -169,6 +155,7 @@ impl<'a> Judgement<'a> {
             noted,
             announced: subject.announced,
             returns: subject.state == State::Removed,
+            returns_by_list: false,
             listed_as_live: false,
         });
     }
@@ -217,7 +204,8 @@ impl<'a> Judgement<'a> {
     }
 
     /// The read of this subject failed: again later, or buried when it kept failing. It is reported then, or once
-    /// several reads have given the same digest of what they could not use.
+    /// several reads have given the same digest of what they could not use; never of a subject that Cegid has not
+    /// shown, since anybody may have named it.
     pub(super) fn fail(&mut self, subject: &Claimed, cause: &str, digest: Option<Digest>) {
         let context = &self.refresher.context;
         let worker = &context.shared.settings.worker;
@@ -230,7 +218,9 @@ impl<'a> Judgement<'a> {
         let now = context.now();
         let since = subject.failing_since.unwrap_or(now);
         let (key, failure) = (subject.key.clone(), ReadFailure { cause: cause.to_owned(), digest });
-        self.settlement.failed.push(context.given_up(&key, cause));
+        if subject.state != State::Unread || digest.is_some() {
+            self.settlement.failed.push(context.given_up(&key, cause));
+        }
         match curve.again(subject.attempts + 1, since, now, jitter(&subject.key, subject.attempts)) {
             Some(due_at) => self.settlement.postponed.push(Postponed { key, due_at, why: Why::Failed(failure) }),
             None => {

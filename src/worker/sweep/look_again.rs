@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::{super::settlement::NotWritten, Sweeper};
+use super::{super::settlement::NotWritten, Sweeper, walk::NoPage};
 use crate::{
     tenancy::fence,
     unreadable::{self, Look, Place},
@@ -51,8 +51,10 @@ impl Sweeper {
         let mut look = Look { list: &place.list, from: place.place, to: place.place.saturating_add(1), due_at };
         let read = match answer {
             Ok(read) if read.page.frames() > 0 || place.looks >= EMPTY_ANSWERS => read,
-            Ok(_) | Err(Some(_)) => return Ok(unreadable::put_off(database, tenant, kind, &look).await?),
-            Err(None) => return Ok(()),
+            Ok(_) | Err(NoPage::Failed(_) | NoPage::ItemFailed(_)) => {
+                return Ok(unreadable::put_off(database, tenant, kind, &look).await?);
+            }
+            Err(NoPage::Draining) => return Ok(()),
         };
         look.to = read.end().max(look.to);
         let still = read.unreadable(&place.list);

@@ -34,6 +34,14 @@ impl PageSize {
         self.size = (self.size / 2).max(1);
     }
 
+    /// The page did not come, for an item of it: one that stands alone need not be tried again first.
+    pub(super) fn failed_by_item(&mut self) {
+        if self.size == 1 {
+            self.failures = self.failures.max(STUCK - 1);
+        }
+        self.failed();
+    }
+
     /// The page came whole.
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;

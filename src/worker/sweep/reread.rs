@@ -32,7 +32,11 @@ impl Sweeper {
         let (database, tenant, now) = (context.database(), &context.tenant, self.now());
         let began = sweep.began.unwrap_or(now);
         let unseen = Unseen { read: sweep.read.unwrap_or(0), began, now, limit: UNSEEN };
-        let raised = subjects::request_unseen(database, tenant, kind, unseen).await?;
+        let orphans = subjects::request_orphans(database, tenant, kind, now).await?;
+        if orphans > 0 {
+            warn!(%tenant, %kind, documents = orphans, "the index holds documents of no subject: they are asked for by key");
+        }
+        let raised = orphans + subjects::request_unseen(database, tenant, kind, unseen).await?;
         let finished = raised == 0;
         if finished {
             self.settle_unlisted(sweep).await?;
@@ -81,7 +85,16 @@ impl Sweeper {
         }
         let settled: Vec<Settled<'_>> = keys
             .iter()
-            .map(|key| Settled { key, state, removed, same: false, gap: true, returns: false, vanished: true })
+            .map(|key| Settled {
+                key,
+                state,
+                removed,
+                same: false,
+                gap: true,
+                returns: false,
+                listed: false,
+                vanished: true,
+            })
             .collect();
         if subjects::settle(&mut tx, tenant, kind, read, now, &settled).await?.len() < keys.len() {
             // One was read meanwhile: the next run looks again.

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::atomic::Ordering};
 
+use chrono::{DateTime, Utc};
 use tracing::warn;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     domain::Anonymisation,
     metrics::Outcome,
-    subjects::{self, Postponed, State, Unclear, Why},
+    subjects::{self, Postponed, Unclear, Why},
     sweeps,
     tenancy::fence,
     unreadable::{self, List, Seen},
@@ -33,8 +34,10 @@ impl Sweeper {
             fenced.rollback().await?;
             return Ok(Written::default());
         }
-        let known = subjects::states(database, tenant, kind, &keys).await?;
-        let removed = |key: &str| known.iter().any(|(known, state)| known == key && *state == State::Removed);
+        let removed = subjects::removed(database, tenant, kind, &keys).await?;
+        // Since the first list that showed it again, a read by key had time to bring it back, and did not.
+        let confirm = context.shared.settings.worker.confirm_after;
+        let is_listed = |since: &Option<DateTime<Utc>>| since.is_some_and(|since| context.now() >= since + confirm);
         let mut settlement = Settlement::new(kind, read.read, context.guard());
         // Nothing was to be announced of what was there before.
         settlement.gaps = !sweeps::loading(database, tenant, kind).await?;
@@ -48,20 +51,21 @@ impl Sweeper {
             if record.document.anonymisation == Anonymisation::Yes {
                 settlement.removed.push((key.to_owned(), ANONYMISED));
             } else if record.document.anonymisation == Anonymisation::Unclear {
-                if !removed(key) {
-                    let due_at = context.now() + context.shared.settings.worker.confirm_after;
+                if !removed.contains_key(key) {
+                    let due_at = context.now() + confirm;
                     settlement.unclear.push(Unclear { key: key.to_owned(), due_at });
                 }
-            } else if removed(key) {
+            } else if removed.get(key).is_some_and(|since| !is_listed(since)) {
                 let due_at = context.now();
                 settlement.postponed.push(Postponed { key: key.to_owned(), due_at, why: Why::Asked });
             } else {
-                let noted = context.noted(&record.document);
+                let (noted, returns) = (context.noted(&record.document), removed.contains_key(key));
                 settlement.indexed.push(Indexed {
                     document: record.document,
                     noted,
                     announced: false,
-                    returns: false,
+                    returns,
+                    returns_by_list: returns,
                     listed_as_live: read.published,
                 });
             }

@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use super::{
-    super::{pace::Lane, settlement::NotWritten},
+    super::{pace::Lane, refresh::Refresher, settlement::NotWritten},
     Sweeper,
     walk_state::{ListState, OVERLAP, PageShape},
 };
 use crate::{
-    cegid::{CallError, Class, Page, Query},
+    cegid::{Broken, CallError, Class, Page, Query, Stage},
     domain::Kind,
     kill, subjects,
     sweeps::{self, Progress, Sweep, Use},
@@ -63,14 +63,19 @@ impl Read {
         self.offset.saturating_add(i32::try_from(items).unwrap_or(i32::MAX))
     }
 
+    /// Where a frame stands in the list.
+    fn place_of(&self, broken: &Broken) -> i32 {
+        self.offset.saturating_add(i32::try_from(broken.place).unwrap_or(i32::MAX))
+    }
+
     /// What of the page could not be read.
     pub(super) fn unreadable(&self, list: &List) -> Vec<Seen> {
         let broken = self.page.broken.iter().map(|broken| Seen {
-            digest: broken.digest.unwrap_or_else(|| digest_of_place(list, self.offset)),
+            digest: broken.digest.unwrap_or_else(|| digest_of_place(list, self.place_of(broken))),
             named: broken.key.is_some(),
             served: true,
             cause: broken.cause.clone(),
-            place: self.offset.saturating_add(i32::try_from(broken.place).unwrap_or(i32::MAX)),
+            place: self.place_of(broken),
         });
         let unserved = self.unserved.iter().map(|cause| Seen {
             digest: digest_of_place(list, self.offset),
@@ -86,6 +91,16 @@ impl Read {
 /// What stands for an item of which nothing else is known.
 fn digest_of_place(list: &List, place: i32) -> [u8; 32] {
     Sha256::digest(format!("{list:?} {place}")).into()
+}
+
+/// Why there is no page.
+pub(super) enum NoPage {
+    /// The worker drains.
+    Draining,
+    /// Cegid refuses a page with an item of this one, or cannot answer for it.
+    ItemFailed(CallError),
+    /// Cegid refuses the list, or is not well.
+    Failed(CallError),
 }
 
 /// How a walk spends its time.
@@ -210,7 +225,7 @@ impl Sweeper {
         warn!(
             tenant = %context.tenant, kind = %self.kind, sweep = sweep.purpose.as_str(), offset, stalls,
             pause_s = pause(stalls).as_secs(),
-            "Cegid's list does not advance: it answers with its first page whatever the offset; other sweeps go on"
+            "Cegid's list does not advance: it shows nothing new whatever the offset; other sweeps go on"
         );
         Ok(())
     }
@@ -253,6 +268,8 @@ impl Sweeper {
     /// of Cegid: it is passed over.
     async fn past(&self, sweep: &Sweep, settled: i32, ahead: i32) -> sqlx::Result<Option<Read>> {
         if self.ask(sweep, settled.saturating_add(ahead), 1).await?.is_err() {
+            let until = self.context.now() + FAILED_PAGE_PAUSE;
+            sweeps::put_off(self.context.database(), &self.context.tenant, self.kind, sweep, until).await?;
             return Ok(None);
         }
         match self.ask(sweep, settled, 1).await? {
@@ -280,8 +297,12 @@ impl Sweeper {
                 }
                 return Ok(Ok(read));
             }
-            Err(None) => return Ok(Err(None)),
-            Err(Some(error)) => error,
+            Err(NoPage::Draining) => return Ok(Err(None)),
+            Err(NoPage::Failed(error)) => error,
+            Err(NoPage::ItemFailed(error)) => {
+                self.with_walk(sweep, |walk| walk.page_size.failed_by_item());
+                return Ok(Err(Some(error)));
+            }
         };
         let mut wait = FAILED_PAGE_PAUSE;
         match error.class {
@@ -302,17 +323,13 @@ impl Sweeper {
         Ok(Err(Some(error)))
     }
 
-    /// One call; its failure, or none where the worker drains.
-    pub(super) async fn call(
-        &self,
-        list: &List,
-        offset: i32,
-        size: usize,
-    ) -> sqlx::Result<Result<Read, Option<CallError>>> {
+    /// One call. What Cegid refuses or cannot answer while it answers for a control is wrong with an item of the page,
+    /// and nothing pauses for it.
+    pub(super) async fn call(&self, list: &List, offset: i32, size: usize) -> sqlx::Result<Result<Read, NoPage>> {
         let context = &self.context;
         let query = self.query(list, offset, size);
         let lane = Lane::Sweep(self.kind);
-        let Some(place) = context.may_export(lane).await else { return Ok(Err(None)) };
+        let Some(place) = context.may_export(lane).await else { return Ok(Err(NoPage::Draining)) };
         let read = subjects::draw(context.database()).await?;
         let answer = context.client.export(&query).await;
         drop(place);
@@ -326,8 +343,15 @@ impl Sweeper {
                 Ok(Ok(Read { read, page, offset, asked: size, unserved: None, published }))
             }
             Err(error) => {
+                let of_item = matches!(error.class, Class::Query | Class::Transient | Class::Unexpected)
+                    && error.stage != Stage::Token
+                    && Refresher::new(context.clone(), self.kind).control_answers(&[]).await == Some(true);
+                if of_item {
+                    context.pace.succeeded(lane);
+                    return Ok(Err(NoPage::ItemFailed(error)));
+                }
                 context.pace.failed(lane, &error);
-                Ok(Err(Some(error)))
+                Ok(Err(NoPage::Failed(error)))
             }
         }
     }

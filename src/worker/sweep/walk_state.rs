@@ -15,6 +15,10 @@ use crate::cegid::Page;
 /// How often in a row a page is read again further back, because records before it have left the list.
 const MAX_STEPS_BACK: u32 = 3;
 
+/// Pages in a row without anything new after which the list is taken not to advance, whatever else they are: halving a
+/// page down to one record, passing over it and finding the end take fewer.
+const MAX_IDLE_PAGES: u32 = 30;
+
 /// Items of a page that the page before has shown.
 pub(super) const OVERLAP: usize = 10;
 
@@ -30,8 +34,10 @@ pub(super) struct WalkState {
     reached: i32,
     /// Steps back in a row.
     steps_back: u32,
-    /// The page before was empty.
+    /// A page was empty since something new was shown.
     was_empty: bool,
+    /// Pages in a row without anything new.
+    idle: u32,
     /// Items that the next page repeats of this one.
     pub(super) overlap: usize,
     /// About how many pages the list has, once they were counted.
@@ -75,7 +81,7 @@ pub(super) enum ListState {
     Ended,
     /// A full page showed nothing new behind the first one: taken as the end, though the list may go on.
     Repeats,
-    /// Every page is the first one: the list cannot have ended there.
+    /// Every page is the first one, or many in a row showed nothing new: the list cannot have ended there.
     DoesNotAdvance,
     /// Records before this page have left the list: some in between may have been passed over.
     Moved,
@@ -114,6 +120,7 @@ impl WalkState {
             reached: 0,
             steps_back: 0,
             was_empty: false,
+            idle: 0,
             overlap: OVERLAP,
             list_pages: None,
         }
@@ -134,7 +141,9 @@ impl WalkState {
     }
 
     fn list_state(&mut self, page: &PageShape, new: usize, begins_known: bool) -> ListState {
-        let was_empty = std::mem::replace(&mut self.was_empty, page.whole && page.items.is_empty());
+        let was_empty = self.was_empty && new == 0;
+        self.was_empty = was_empty || page.whole && page.items.is_empty();
+        self.idle = if new == 0 { self.idle + 1 } else { 0 };
         if page.offset == 0 && self.first_page.is_empty() {
             self.first_page.clone_from(&page.items);
         }
@@ -142,6 +151,9 @@ impl WalkState {
         let goes_on = end > self.reached;
         if new > 0 {
             self.reached = self.reached.max(end);
+        }
+        if self.idle >= MAX_IDLE_PAGES {
+            return ListState::DoesNotAdvance;
         }
         if !page.whole {
             return ListState::Advances;
@@ -239,6 +251,38 @@ mod tests {
         for length in [10, 6, 10, 6, 4] {
             assert_eq!(observe(length, 8), ListState::DoesNotAdvance, "{length}");
         }
+    }
+
+    #[test]
+    fn a_list_ends_though_every_page_with_its_last_item_is_cut() {
+        let mut state = WalkState::new(PAGE);
+        let mut settled = 0_usize;
+        for nth in 1..20 {
+            let size = state.page_size.size();
+            let offset = settled.saturating_sub(2.min(size / 2));
+            let items: Vec<u64> = (offset as u64..4.min((offset + size) as u64)).collect();
+            let whole = !items.contains(&3);
+            if whole {
+                state.page_size.succeeded()
+            } else {
+                state.page_size.failed()
+            }
+            let page = PageShape { asked: size, whole, ..shape(items, offset) };
+            settled = settled.max(page.end() as usize);
+            if state.observe(&page).list == ListState::Ended {
+                assert_eq!((settled, nth < 12), (4, true), "page {nth}");
+                return;
+            }
+        }
+        panic!("the walk goes on for ever");
+    }
+
+    #[test]
+    fn a_list_that_shows_nothing_new_for_long_does_not_advance() {
+        let mut state = WalkState::new(PAGE);
+        let page = PageShape { whole: false, ..shape((0..3).collect(), 0) };
+        let nth = (1..100).find(|_| state.observe(&page).list == ListState::DoesNotAdvance);
+        assert_eq!(nth, Some(MAX_IDLE_PAGES as usize + 1));
     }
 
     #[test]

@@ -54,6 +54,7 @@ async fn settle(database: &Database, keys: &[String], now: DateTime<Utc>) {
         same: false,
         gap: false,
         returns: false,
+        listed: false,
         vanished: false,
     };
     let settled: Vec<Settled<'_>> = keys.iter().map(|key| settled(key)).collect();

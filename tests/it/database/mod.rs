@@ -9,6 +9,7 @@ mod pooled;
 mod pooler;
 mod slow;
 mod starved;
+mod triggers;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -181,6 +182,6 @@ async fn until_it_says(world: &World, database: &str) {
         .await;
 }
 
-async fn run(world: &World, statements: &'static str) {
-    sqlx::raw_sql(statements).execute(world.database.pool()).await.unwrap();
+async fn run(world: &World, statements: &str) {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())).execute(world.database.pool()).await.unwrap();
 }

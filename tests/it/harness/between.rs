@@ -30,7 +30,7 @@ pub enum Instead {
 
 struct Told {
     path: &'static str,
-    /// What the request's body holds.
+    /// What the request's body or query holds.
     about: &'static str,
     instead: Instead,
     times: u64,
@@ -71,7 +71,7 @@ impl Between {
         self.tell_about(path, "", times, instead);
     }
 
-    /// The same for requests alone whose body holds this.
+    /// The same for requests alone whose body or query holds this.
     pub fn tell_about(&self, path: &'static str, about: &'static str, times: u64, instead: Instead) {
         self.inner.told.lock().unwrap().push(Told { path, about, instead, times });
     }
@@ -95,7 +95,8 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let mut before = Vec::new();
-    if let Some(instead) = take(&inner, parts.uri.path(), &String::from_utf8_lossy(&body)) {
+    let asks = format!("{} {}", parts.uri.query().unwrap_or_default(), String::from_utf8_lossy(&body));
+    if let Some(instead) = take(&inner, parts.uri.path(), &asks) {
         match instead {
             Instead::Answer(status, headers, body) => return answer(status, headers, body),
             Instead::Before(bytes) => before = bytes,
@@ -107,10 +108,10 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
 }
 
 /// The first that was told for the path.
-fn take(inner: &Inner, path: &str, body: &str) -> Option<Instead> {
+fn take(inner: &Inner, path: &str, asks: &str) -> Option<Instead> {
     let mut told = inner.told.lock().unwrap();
     let mut left = told.iter_mut().filter(|told| told.times > 0);
-    let told = left.find(|told| path.starts_with(told.path) && body.contains(told.about))?;
+    let told = left.find(|told| path.starts_with(told.path) && asks.contains(told.about))?;
     told.times -= 1;
     inner.answered.fetch_add(1, Ordering::SeqCst);
     Some(match &told.instead {

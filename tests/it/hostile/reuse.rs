@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cegid_indexer::{ledger::Verdict, retention, settings::Settings};
+use cegid_simulator::{Endpoint, Fault, FaultKind};
 use chrono::{DateTime, Utc};
 
 use super::{LATER, signed_target};
@@ -68,6 +69,58 @@ async fn a_signature_that_is_used_again_with_other_bodies_delays_no_known_subjec
     world.until_by_itself("keys that nobody has are forgotten", forgotten).await;
     world.settle().await;
     assert!(count(&world, "select count(*) from subject").await > 10, "known subjects stay");
+    world.end_having_sent().await;
+}
+
+#[tokio::test]
+async fn forged_keys_that_no_filter_can_name_share_their_reads() {
+    let world = World::start(Plan::sized(150, 2)).await;
+    world.settle().await;
+    let keys = live_vacancies(&world);
+    for key in &keys {
+        world.simulator.edit_vacancy(key).unwrap();
+    }
+    world.settle().await;
+    let before = world.last_request();
+    let events: Vec<String> =
+        (0..400).map(|nth| format!(r#"{{"event_type":"vacancy_update","reference":"forged:{nth},|"}}"#)).collect();
+    let body = format!("[{}]", events.join(","));
+    let answer = raw::send(&world.public, "POST", &signed_target(), &[EXPIRES], body.as_bytes()).await;
+    assert_eq!(answer.status, 200);
+    world.turn(Duration::from_secs(1));
+    world.simulator.edit_vacancy(&keys[0]).unwrap();
+    world.simulator.flush().await;
+    world.until("the real change is read", async |world: &World| world.differences().await.is_empty()).await;
+    world.settle().await;
+    assert_eq!(count(&world, "select count(*) from subject where state = 'unread' and not waiting").await, 400);
+    // Two reads in batches of 99, each over all that changed in a day, which is four pages at most.
+    let calls = world.export_calls(crate::worst::VACANCIES, before);
+    assert!(calls < 60, "{calls} calls");
+    world.end_having_sent().await;
+}
+
+#[tokio::test]
+async fn what_was_given_up_unseen_is_no_business_of_cegids_and_is_forgotten() {
+    let plan = Plan::sized(4, 2).with("RETENTION__DELIVERIES", "1d").with("WORKER__RETRY_HORIZON", "1m");
+    let world = World::start(plan).await;
+    world.settle().await;
+    let reports = world.simulator.report_count();
+    // Cegid refuses every query with it; nobody has it.
+    let body = br#"{"event_type":"vacancy_update","reference":"forged"}"#;
+    world.simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Status { code: 400, retry_after: None }));
+    let answer = raw::send(&world.public, "POST", &signed_target(), &[EXPIRES], body).await;
+    assert_eq!(answer.status, 200);
+    world.until("it is given up", async |world: &World| world.ledger().await.dead == 1).await;
+    world.simulator.clear_faults();
+    world.settle().await;
+    assert_eq!(world.simulator.report_count(), reports, "nothing is said of it");
+    world.turn(Duration::from_secs(3 * 86400));
+    let settings = Settings::load(None, world.environment()).unwrap().retention;
+    let forgotten = async |world: &World| {
+        retention::forget(&world.database, &settings, &world.clock).await.unwrap();
+        count(world, "select count(*) from subject where key = 'forged'").await == 0
+    };
+    world.until_by_itself("it is forgotten", forgotten).await;
     world.end_having_sent().await;
 }
 

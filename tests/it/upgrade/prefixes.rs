@@ -8,7 +8,7 @@ use super::{migrations, pool, run};
 use crate::harness::database::Named;
 
 /// Rows by the migration after which they could first be written.
-const ROWS: [(i64, &str); 18] = [
+const ROWS: [(i64, &str); 19] = [
     (1, include_str!("rows/0001.sql")),
     (2, include_str!("rows/0002.sql")),
     (3, include_str!("rows/0003.sql")),
@@ -27,6 +27,7 @@ const ROWS: [(i64, &str); 18] = [
     (16, include_str!("rows/0016.sql")),
     (17, include_str!("rows/0017.sql")),
     (18, include_str!("rows/0018.sql")),
+    (19, include_str!("rows/0019.sql")),
 ];
 
 /// Rows by table, without that of the migrations.

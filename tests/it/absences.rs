@@ -1,0 +1,95 @@
+//! Absences that lie: what reads by key do not show, and lists do; answers that say "not found" in another way.
+
+use std::time::Duration;
+
+use cegid_indexer::{domain::Kind, ledger::Verdict, sweeps::Use};
+use cegid_simulator::{Endpoint, Fault, FaultKind, Spoil};
+
+use crate::{
+    convergence::{live_candidates, live_vacancies},
+    harness::{Plan, World},
+};
+
+#[tokio::test]
+async fn a_record_that_only_lists_show_comes_back_by_them_and_stays() {
+    let world = World::start(Plan::sized(12, 12)).await;
+    world.settle().await;
+    let (vacancy, candidate) = (live_vacancies(&world).remove(0), live_candidates(&world).remove(0));
+    let indexed = async |world: &World| {
+        world.indexed(Kind::Vacancy).await.contains_key(&vacancy)
+            && world.indexed(Kind::Candidate).await.contains_key(&candidate)
+    };
+    for key in [&vacancy, &candidate] {
+        world.simulator.spoil(key, Some(Spoil::Unfindable));
+    }
+    // Named by a callback, they are removed: so far nothing says that reads by key are wrong.
+    world.simulator.edit_vacancy(&vacancy).unwrap();
+    world.simulator.edit_candidate(&candidate).unwrap();
+    world.settle().await;
+    world.pass(Duration::from_secs(1800)).await;
+    assert!(!indexed(&world).await);
+    for _ in 0..2 {
+        world.sweep(&[Use::Full]).await;
+        world.pass(Duration::from_secs(1800)).await;
+    }
+    assert!(indexed(&world).await, "two lists have shown them");
+    assert_eq!(world.ledger().await.removals_undone, 2);
+    // From now on reads by key are not believed, and changes are found among what changed.
+    world.simulator.edit_vacancy(&vacancy).unwrap();
+    world.simulator.edit_candidate(&candidate).unwrap();
+    world.settle().await;
+    world.assert_equal_to_truth().await;
+    world.pass(Duration::from_secs(1800)).await;
+    assert!(indexed(&world).await);
+    // Lists alone tell that somebody is gone.
+    world.simulator.delete_silently(&candidate).unwrap();
+    for _ in 0..2 {
+        world.sweep(&[Use::Full]).await;
+        world.pass(Duration::from_secs(1800)).await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_is_deleted_where_nothing_found_is_404_leaves() {
+    let world = World::start(Plan::sized(12, 12)).await;
+    world.settle().await;
+    for endpoint in [Endpoint::Vacancies, Endpoint::Candidates] {
+        world.simulator.add_fault(Fault::new(endpoint, FaultKind::NotFound));
+    }
+    world.simulator.delete_silently(&live_vacancies(&world)[0]).unwrap();
+    world.simulator.delete_silently(&live_candidates(&world)[0]).unwrap();
+    world.sweep(&[Use::Full]).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_export_that_ignores_which_keys_are_asked_for_removes_nobody() {
+    let world = World::start(Plan::sized(130, 0)).await;
+    world.settle().await;
+    let before = world.indexed(Kind::Vacancy).await.len();
+    world.simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::IgnoreKeys));
+    for key in live_vacancies(&world) {
+        world.simulator.edit_vacancy(&key).unwrap();
+    }
+    world.simulator.flush().await;
+    world.pass(Duration::from_secs(3600)).await;
+    assert_eq!(world.indexed(Kind::Vacancy).await.len(), before);
+    world.simulator.clear_faults();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_document_without_a_subject_is_asked_for_and_leaves_with_its_owner() {
+    let world = World::start(Plan::sized(6, 6)).await;
+    world.settle().await;
+    let keys = [live_candidates(&world).remove(0), live_candidates(&world).remove(1), live_vacancies(&world).remove(0)];
+    // As a table that is restored by itself leaves it.
+    let lost = sqlx::query("delete from subject where key = any($1)").bind(&keys[..]);
+    assert_eq!(lost.execute(world.database.pool()).await.unwrap().rows_affected(), 3);
+    assert_eq!(world.ledger().await.verdict(), Verdict::Lost);
+    world.simulator.delete_silently(&keys[0]).unwrap();
+    world.simulator.delete_silently(&keys[2]).unwrap();
+    world.sweep(&[Use::Full]).await;
+    world.end().await;
+}
