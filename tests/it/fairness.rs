@@ -127,17 +127,15 @@ async fn an_export_that_refuses_or_cannot_answer_for_a_while_makes_nobody_an_err
     }
 }
 
-#[tokio::test]
-async fn subjects_whose_query_is_refused_hold_up_nobody() {
-    // More than one batch.
-    const REFUSED: usize = 110;
-    let world = World::start(Plan::sized(400, 0)).await;
+/// So many subjects are refused or cannot be answered for, and are due before the others.
+async fn hold_up_nobody(all: usize, failing: usize, how: Spoil) {
+    let world = World::start(Plan::sized(all, 0)).await;
     world.settle().await;
     pause(&world, Work::Fetch).await;
     let keys = live_vacancies(&world);
-    let (refused, others) = keys.split_at(REFUSED);
-    for key in refused {
-        world.simulator.spoil(key, Some(Spoil::Unaskable));
+    let (failing, others) = keys.split_at(failing);
+    for key in failing {
+        world.simulator.spoil(key, Some(how));
         world.simulator.edit_vacancy(key).unwrap();
     }
     world.simulator.flush().await;
@@ -158,46 +156,21 @@ async fn subjects_whose_query_is_refused_hold_up_nobody() {
     assert!(calls < 80, "{calls} calls for {} vacancies", keys.len());
     let line = r#"cegid_indexer_tenant_state{tenant="acme",class="ok",reason="none"} 1"#;
     assert!(crate::worst::metric(&world, line).await, "it is not Cegid that is away");
-    for key in refused {
+    for key in failing {
         world.simulator.spoil(key, None);
     }
     world.end().await;
 }
 
 #[tokio::test]
+async fn subjects_whose_query_is_refused_hold_up_nobody() {
+    // More than one batch.
+    hold_up_nobody(400, 110, Spoil::Unaskable).await;
+}
+
+#[tokio::test]
 async fn subjects_that_make_cegid_fail_hold_up_nobody() {
-    const FAILING: usize = 30;
-    let world = World::start(Plan::sized(200, 0)).await;
-    world.settle().await;
-    pause(&world, Work::Fetch).await;
-    let keys = live_vacancies(&world);
-    let (failing, others) = keys.split_at(FAILING);
-    for key in failing {
-        world.simulator.spoil(key, Some(Spoil::Unservable));
-        world.simulator.edit_vacancy(key).unwrap();
-    }
-    world.simulator.flush().await;
-    world.turn(Duration::from_secs(1));
-    for key in others {
-        world.simulator.edit_vacancy(key).unwrap();
-    }
-    world.simulator.flush().await;
-    let before = world.last_request();
-    resume(&world, Work::Fetch).await;
-    world
-        .until("the others are indexed", async |world: &World| {
-            let indexed = world.indexed(Kind::Vacancy).await;
-            others.iter().all(|key| indexed[key].0.ends_with("(v2)"))
-        })
-        .await;
-    let calls = world.export_calls(VACANCIES, before);
-    assert!(calls < 80, "{calls} calls for {} vacancies", keys.len());
-    let line = r#"cegid_indexer_tenant_state{tenant="acme",class="ok",reason="none"} 1"#;
-    assert!(crate::worst::metric(&world, line).await, "it is not Cegid that is away");
-    for key in failing {
-        world.simulator.spoil(key, None);
-    }
-    world.end().await;
+    hold_up_nobody(200, 30, Spoil::Unservable).await;
 }
 
 #[tokio::test]
