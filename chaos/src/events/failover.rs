@@ -13,7 +13,7 @@ use anyhow::ensure;
 use super::Event;
 use crate::{patience::until_holds, storm::Storm};
 
-const RAISED: &str = "its sequence of numbers is raised beyond all that is known";
+const RAISED: &str = "the sequence is raised beyond all that is known";
 /// What the bound on reads is made of.
 const READS: &str = "select (select count(*) from delivery) + (select coalesce(sum(unseen), 0)::bigint from sweep)
     + (select count(*) from chaos.attempt)";
