@@ -18,6 +18,7 @@ use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tracing::{error, info, warn};
 
 use crate::{
+    database::told,
     domain::TenantId,
     lifecycle::Stop,
     replicas,
@@ -102,7 +103,7 @@ impl Fleet {
             }
         }
         if let Err(error) = replicas::leave(&self.shared.database, self.holder.replica).await {
-            warn!(error = %crate::database::told(&error), "saying that this replica ends failed: the others wait until it runs out");
+            warn!(error = %told(&error), "saying that this replica ends failed: the others wait until it runs out");
         }
     }
 
@@ -114,11 +115,11 @@ impl Fleet {
         }
         self.shared.settings = self.settings.borrow_and_update().clone();
         if let Err(error) = self.shared.database.verify_numbers().await {
-            warn!(error = %crate::database::told(&error), "verifying the database's sequence of numbers failed");
+            warn!(error = %told(&error), "verifying the database's sequence of numbers failed");
         }
         self.renew().await;
         if let Err(error) = self.share().await {
-            warn!(error = %crate::database::told(&error), "sharing the tenants among the replicas failed");
+            warn!(error = %told(&error), "sharing the tenants among the replicas failed");
         }
         self.shared.metrics.leases.set(i64::try_from(self.workers.len()).unwrap_or(i64::MAX));
     }
@@ -129,7 +130,7 @@ impl Fleet {
             self.workers.values().filter(|worker| !worker.lost).map(|worker| &worker.lease).collect();
         let lost: Vec<TenantId> = match self.holder.renew(&self.shared.database, &leases).await {
             Ok(lost) => lost.into_iter().map(|lease| lease.tenant().clone()).collect(),
-            Err(error) => return warn!(error = %crate::database::told(&error), "renewing the tenants' leases failed"),
+            Err(error) => return warn!(error = %told(&error), "renewing the tenants' leases failed"),
         };
         for tenant in lost {
             if let Some(worker) = self.workers.get_mut(&tenant) {
@@ -235,7 +236,7 @@ impl Fleet {
             && !worker.lost
             && let Err(error) = worker.lease.release(&self.shared.database).await
         {
-            warn!(%tenant, error = %crate::database::told(&error), "giving up the tenant's lease failed: it runs out by itself");
+            warn!(%tenant, error = %told(&error), "giving up the tenant's lease failed: it runs out by itself");
         }
         true
     }

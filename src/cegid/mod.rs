@@ -33,7 +33,7 @@ use url::Url;
 pub use broken::Broken;
 pub use error::{CallError, Class, Stage};
 pub use export::Page;
-pub use query::{Query, encoded_length, is_awkward};
+pub use query::{Query, encoded_length};
 pub use referentials::{Item as ReferentialItem, List as ReferentialList};
 pub use unpack::{Digest, digest_text};
 

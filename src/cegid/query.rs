@@ -14,11 +14,6 @@ pub struct Query {
     limit: usize,
 }
 
-/// Whether a key can only be asked for alone: the filter language has no escape for these.
-pub fn is_awkward(key: &str) -> bool {
-    key.contains([',', '|', ':'])
-}
-
 /// Bytes that a key takes in the encoded query, with the comma before it.
 pub fn encoded_length(key: &str) -> usize {
     form_urlencoded::byte_serialize(key.as_bytes()).map(str::len).sum::<usize>() + "%2C".len()
@@ -134,7 +129,8 @@ mod tests {
                 let decoded = decoded(&query);
                 prop_assert_eq!(&decoded, &expected);
                 let (_, asked) = decoded[2].1.split_once("::").unwrap();
-                if !keys.iter().any(|key| is_awkward(key)) {
+                // The filter language has no escape for these.
+                if !keys.iter().any(|key| key.contains([',', '|', ':'])) {
                     prop_assert_eq!(asked.split(',').collect::<Vec<_>>(), keys.iter().collect::<Vec<_>>());
                 }
                 // The batch is cut by these lengths: what is not keys has 80 bytes, and no key a comma before it twice.

@@ -32,11 +32,13 @@ impl Sweeper {
         let (database, tenant, now) = (context.database(), &context.tenant, self.now());
         let began = sweep.began.unwrap_or(now);
         let unseen = Unseen { read: sweep.read.unwrap_or(0), began, now, limit: UNSEEN };
-        let orphans = subjects::request_orphans(database, tenant, kind, now).await?;
+        let unseen = subjects::request_unseen(database, tenant, kind, unseen).await?;
+        // All documents are looked through: once, when nothing else is left.
+        let orphans = if unseen == 0 { subjects::request_orphans(database, tenant, kind, now).await? } else { 0 };
         if orphans > 0 {
             warn!(%tenant, %kind, documents = orphans, "the index holds documents of no subject: they are asked for by key");
         }
-        let raised = orphans + subjects::request_unseen(database, tenant, kind, unseen).await?;
+        let raised = unseen + orphans;
         let finished = raised == 0;
         if finished {
             self.settle_unlisted(sweep).await?;
