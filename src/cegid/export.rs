@@ -119,6 +119,7 @@ impl Client {
         let mut frames = FrameReader::new(body, limits);
         let decoder = self.decoder(kind);
         let at_once = if decoder.keeping.is_some() { 1 } else { DECODING };
+        // Bytes of files kept, and whether the rest of the answer was left unread.
         let (mut page, mut kept, mut full) = (Page::default(), 0, false);
         let mut decoding = std::collections::VecDeque::new();
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -158,17 +159,17 @@ impl Client {
                 bytes = 0;
             }
             if ended {
+                full |= surplus;
                 break;
             }
         }
         while let Some(decoded) = decoding.pop_front() {
             full |= self.collect(&mut page, &mut kept, Some(decoded)).await;
         }
-        if full || frames.whole_frames() > query.limit() as u64 {
-            let full = || {
-                CallError::new(stage, Class::Full, "read as far as export.kept_limit and the number asked for allow")
-            };
-            page.cut.get_or_insert_with(full);
+        if full {
+            let says =
+                "not read to the end: it is larger than export.kept_limit, or has more records than were asked for";
+            page.cut.get_or_insert_with(|| CallError::new(stage, Class::Full, says));
         }
         let mistyped: u64 = page.records.iter().map(|record| u64::from(record.mistyped)).sum();
         if mistyped > 0 {

@@ -48,7 +48,7 @@ pub struct Numbers {
     repair: tokio::sync::Mutex<()>,
 }
 
-/// What this process committed last, as far as the database has confirmed it.
+/// The last commits of this process that the database has confirmed.
 #[derive(Debug, Clone, Default)]
 struct Committed {
     delivery: Option<(i64, Instant)>,

@@ -1,6 +1,6 @@
 //! How fast keys are read that Cegid has never shown.
 //!
-//! Wanted: whoever can make up keys, with one signature that covers no body for example, costs Cegid a bounded number
+//! Wanted: somebody who invents keys, with one signature that covers no body for example, costs Cegid a bounded number
 //! of reads and delays no change of a known subject; nothing of a delivery is lost; a genuine burst of new keys is read
 //! in the order of its arrival.
 //!

@@ -171,7 +171,7 @@ pub async fn request_unseen(database: &Database, tenant: &TenantId, kind: Kind, 
     Ok(raised.rows_affected())
 }
 
-/// Asks for a refresh of documents without a subject, as a table that was restored by itself leaves them: the read
+/// Asks for a refresh of documents without a subject, which a restore of only one of the tables leaves: the read
 /// decides whether they stay. Gives how many.
 pub async fn request_orphans(
     database: &Database,
