@@ -104,6 +104,8 @@ pub(crate) struct Faults {
     pub(crate) black_hole: bool,
     pub(crate) drop_answers: bool,
     pub(crate) latency: [Duration; 2],
+    /// Connections up to this number pass nothing on any more.
+    pub(crate) silent: u64,
     /// Connections up to this number are cut.
     pub(crate) cut: u64,
 }
@@ -140,7 +142,8 @@ impl Shared {
     /// Everything is well again.
     pub(crate) fn clear(&self) {
         *self.armed() = Armed::default();
-        self.faults.send_modify(|faults| *faults = Faults { cut: faults.cut, ..Faults::default() });
+        self.faults
+            .send_modify(|faults| *faults = Faults { cut: faults.cut, silent: faults.silent, ..Faults::default() });
     }
 
     pub(crate) fn armed(&self) -> MutexGuard<'_, Armed> {

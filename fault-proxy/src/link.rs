@@ -203,7 +203,9 @@ impl Link {
             sleep_until(at).await;
             faults.wait_for(|faults| !faults.black_hole).await.ok();
             let bytes = match read {
-                _ if self.state().held => return std::future::pending().await,
+                _ if self.state().held || self.number <= self.shared.faults.borrow().silent => {
+                    return std::future::pending().await;
+                }
                 Read::Bytes(bytes) => bytes,
                 Read::End => return writer.shutdown().await.map_err(|_| Ending::Gone),
                 Read::Failed => return Err(Ending::Gone),

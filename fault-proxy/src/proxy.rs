@@ -107,6 +107,14 @@ impl Proxy {
         self.shared.faults.send_modify(|faults| faults.drop_answers = on);
     }
 
+    /// Those that are open now pass nothing on any more, not even an end, as after a network has forgotten them while
+    /// they stood idle. New ones work. Gives how many there are.
+    pub fn silence(&self) -> u64 {
+        let last = self.shared.counts.borrow().accepted;
+        self.shared.faults.send_modify(|faults| faults.silent = last);
+        self.shared.open().range(..=last).count() as u64
+    }
+
     /// Cuts every connection that is open, and returns how many there were when all of them are.
     pub async fn cut(&self) -> u64 {
         let last = self.shared.counts.borrow().accepted;
@@ -155,7 +163,8 @@ impl Proxy {
         listens.map(|_| ()).map_err(|_| io::Error::other("the proxy does not listen any more"))
     }
 
-    /// Takes every fault and trap away. A connection that is held or has lost an answer stays so until it is cut.
+    /// Takes every fault and trap away. A connection that is held, silent or has lost an answer stays so until it
+    /// is cut.
     ///
     /// # Errors
     /// As [`Self::accept_again`].

@@ -170,6 +170,20 @@ async fn answers_are_dropped_and_a_connection_that_lost_one_gets_none_any_more()
 }
 
 #[tokio::test]
+async fn those_that_are_open_fall_silent_and_new_ones_work() {
+    let (target, proxy) = Target::proxied().await;
+    let mut client = Client::connect(&proxy).await;
+    client.ask("before").await.unwrap();
+    assert_eq!(proxy.silence(), 1);
+    client.say("asked\n").await;
+    proxy.clear().await.unwrap();
+    assert!(client.hears_nothing().await);
+    let mut new = Client::connect(&proxy).await;
+    assert_eq!(new.ask("new").await.unwrap(), "<new>");
+    assert_eq!(target.seen().lines, ["before", "new"]);
+}
+
+#[tokio::test]
 async fn an_answer_is_cut_after_exactly_so_many_bytes() {
     let (target, proxy) = Target::proxied().await;
     for bytes in 0..6 {
