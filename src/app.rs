@@ -158,7 +158,7 @@ impl App {
                 "no tenant is configured: add a section [tenants.NAME] to the settings; nothing is received until then"
             );
         }
-        let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe(), writer.storing());
+        let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe(), writer.readiness());
         let limits = Limits {
             header_timeout: settings.receive.header_timeout,
             connections: settings.receive.connections,

@@ -2,6 +2,7 @@
 
 mod batches;
 mod numbers;
+mod reserved;
 mod schema;
 mod statements;
 
@@ -9,14 +10,17 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::{
-    ConnectOptions, Postgres, Transaction,
+    ConnectOptions, Connection, PgConnection, Postgres, Transaction,
     migrate::MigrateError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use tracing::warn;
+
 use crate::settings;
-pub use batches::delete_in_batches;
+pub use batches::{ROWS_CHANGED, ROWS_DELETED, in_batches};
 pub use numbers::{Numbers, Repair};
+use reserved::Reserved;
 use statements::Opening;
 pub use statements::{Held, Statements};
 
@@ -82,13 +86,24 @@ impl DatabaseError {
 pub struct Database {
     pool: Statements,
     vital: Statements,
+    receiving: Reserved,
     options: PgConnectOptions,
     limits: Limits,
     pooled: bool,
     connect_timeout: Duration,
+    connections: u32,
     part: usize,
     numbers: Arc<Numbers>,
 }
+
+/// Connections for leases and health.
+const VITAL: u32 = 2;
+/// A pooled connection answers in this time, or is given up: a network may have dropped it without a word.
+const ANSWERS: Duration = Duration::from_secs(1);
+/// A pooled connection that is idle for so long is closed: the server may have few.
+const IDLE: Duration = Duration::from_secs(60);
+/// Longest wait of receiving for a lock: other callbacks wait behind it.
+const RECEIVING_LOCK: Duration = Duration::from_millis(100);
 
 /// How long things may take on the server.
 #[derive(Clone, Copy, Debug)]
@@ -99,13 +114,22 @@ struct Limits {
 }
 
 impl Limits {
-    fn settings(self) -> [(&'static str, String); 3] {
+    /// Of a transaction. What is committed is durable, whatever the database's own setting is: a callback is answered, a
+    /// registration is made and an erasure is told on the strength of it.
+    fn settings(self) -> [(&'static str, String); 4] {
         let millis = |time: Duration| time.as_millis().to_string();
         [
+            ("synchronous_commit", "on".to_owned()),
             ("lock_timeout", millis(self.lock)),
             ("statement_timeout", millis(self.statement)),
             ("idle_in_transaction_session_timeout", millis(self.idle)),
         ]
+    }
+
+    /// Of a session: the server's own keepalives also keep the way through a network alive on which nothing is said.
+    fn session(self) -> impl Iterator<Item = (&'static str, String)> {
+        let keepalives = [("tcp_keepalives_idle", 30), ("tcp_keepalives_interval", 10), ("tcp_keepalives_count", 3)];
+        self.settings().into_iter().chain(keepalives.map(|(name, value)| (name, value.to_string())))
     }
 
     /// Opens a transaction that they hold for alone, where a session keeps nothing.
@@ -131,26 +155,55 @@ impl Database {
             // A pooler refuses what a session would be started with, and a statement is prepared for one transaction.
             options.extra_float_digits(None).statement_cache_capacity(0)
         } else {
-            options.options(limits.settings())
+            options.options(limits.session())
         };
         let opening: Opening = pooled.then(|| limits.opening());
         let numbers: Arc<Numbers> = Arc::default();
+        let receiving = Reserved::default();
         let pool = |connections| {
-            let numbers = numbers.clone();
-            let pool = PgPoolOptions::new()
-                .before_acquire(move |_, session| {
+            let (numbers, reserved) = (numbers.clone(), receiving.clone());
+            PgPoolOptions::new()
+                .test_before_acquire(false)
+                .before_acquire(move |connection, session| {
                     let fit = numbers.has_no_cache(session.age);
-                    Box::pin(async move { Ok(fit) })
+                    Box::pin(async move { Ok(fit && answers(connection).await) })
+                })
+                .after_release(move |_, _| {
+                    let kept = !reserved.is_wanted();
+                    Box::pin(async move { Ok(kept) })
                 })
                 .max_connections(connections)
                 .min_connections(0)
+                .idle_timeout(IDLE)
                 .acquire_timeout(settings.connect_timeout)
-                .connect_lazy_with(options.clone());
-            Statements::new(pool, opening.clone())
         };
         let (part, connect_timeout) = ((settings.connections as usize / 2).max(1), settings.connect_timeout);
-        let (pool, vital) = (pool(settings.connections), pool(2));
-        Ok(Database { pool, vital, options, limits, pooled, connect_timeout, part, numbers })
+        let (work, vital) = (pool(settings.connections), pool(VITAL));
+        let behind = Some((receiving.clone(), connect_timeout));
+        let pool = Statements::new(work, options.clone(), opening.clone(), behind);
+        let vital = Statements::new(vital, options.clone(), opening, None);
+        Ok(Database {
+            pool,
+            vital,
+            receiving,
+            options,
+            limits,
+            pooled,
+            connect_timeout,
+            connections: settings.connections,
+            part,
+            numbers,
+        })
+    }
+
+    /// While receiving has no connection, the worker opens none, and gives up each that it is done with.
+    pub fn reserve_for_receiving(&self, wanted: bool) {
+        self.receiving.want(wanted);
+    }
+
+    /// Closes the worker's connections that stand idle.
+    pub async fn close_idle(&self) {
+        self.pool.close_idle().await;
     }
 
     /// For single statements.
@@ -181,13 +234,58 @@ impl Database {
     /// # Errors
     /// When nothing answers in time.
     pub async fn held(&self, statement_timeout: Duration) -> sqlx::Result<Held> {
-        let limits = Limits { statement: statement_timeout, ..self.limits };
+        self.connect(Limits { statement: statement_timeout, ..self.limits }).await
+    }
+
+    /// The connection of receiving: it waits for no lock longer than a settling transaction takes.
+    ///
+    /// # Errors
+    /// When nothing answers in time.
+    pub async fn held_for_receiving(&self, statement_timeout: Duration) -> sqlx::Result<Held> {
+        let lock = self.limits.lock.min(RECEIVING_LOCK);
+        let mut held = self.connect(Limits { lock, statement: statement_timeout, ..self.limits }).await?;
+        if !self.pooled && self.receiving.room() == u32::MAX {
+            self.leave_room(&mut held).await;
+        }
+        Ok(held)
+    }
+
+    /// Has the worker make do with the connections that the server has left now.
+    async fn leave_room(&self, held: &mut Held) {
+        let free = sqlx::query_scalar!(
+            r#"with used as (
+                 select datname, usename from pg_stat_activity where backend_type = 'client backend'
+               )
+               select least(
+                 current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+                   - (select count(*) from used),
+                 (select rolconnlimit - (select count(*) from used where usename = rolname) from pg_roles
+                  where rolname = current_user and rolconnlimit >= 0 and not rolsuper),
+                 (select datconnlimit - (select count(*) from used where used.datname = d.datname) from pg_database d
+                  where datname = current_database() and datconnlimit >= 0)) as "free!""#
+        );
+        let Ok(free) = free.fetch_one(held).await else { return };
+        let room = u32::try_from(free - i64::from(VITAL)).unwrap_or(0).max(1);
+        let most = self.connections;
+        if room < most {
+            warn!(
+                free,
+                room,
+                connections = most,
+                "the server has fewer connections left than database.connections: the worker makes do with them until the \
+                 next start"
+            );
+        }
+        self.receiving.leave(room);
+    }
+
+    async fn connect(&self, limits: Limits) -> sqlx::Result<Held> {
         let (options, opening) = if self.pooled {
             (self.options.clone(), Some(limits.opening()))
         } else {
-            (self.options.clone().options(limits.settings()), None)
+            (self.options.clone().options(limits.session()), None)
         };
-        match tokio::time::timeout(self.connect_timeout, options.connect()).await {
+        match tokio::time::timeout(self.connect_timeout.min(limits.statement), options.connect()).await {
             Ok(connected) => Ok(Held::new(connected?, opening)),
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
@@ -222,6 +320,10 @@ impl Database {
     }
 }
 
+async fn answers(connection: &mut PgConnection) -> bool {
+    matches!(tokio::time::timeout(ANSWERS, connection.ping()).await, Ok(Ok(())))
+}
+
 /// What to do about a failed statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -251,6 +353,23 @@ pub fn failure(error: &sqlx::Error) -> Failure {
         // external routine, check option violation, PL/pgSQL
         Some(code) if ["38", "39", "44", "P0"].iter().any(|class| code.starts_with(class)) => Failure::Raised,
         _ => Failure::Away,
+    }
+}
+
+/// Whether a lock was not had in time: waiting for it again takes as long.
+pub fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
+}
+
+/// Whether the server has not answered, or has ended the session: another connection may be answered.
+pub fn is_unanswered(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => {
+            // connection, operator intervention, no write on a standby
+            let code = database.code().unwrap_or_default();
+            ["08", "57P", "25006"].iter().any(|class| code.starts_with(class))
+        }
+        _ => true,
     }
 }
 

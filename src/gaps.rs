@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 
 use crate::{
-    database::Database,
+    database::{Database, ROWS_CHANGED},
     domain::{Kind, TenantId},
 };
 
@@ -24,29 +24,37 @@ pub async fn count(
     grace: Duration,
 ) -> sqlx::Result<i64> {
     let hour = now.duration_trunc(TimeDelta::hours(1)).unwrap_or(now);
-    sqlx::query_scalar!(
-        r#"with due as (
-             select key, announced > found as announced from subject
-             where tenant = $1 and kind = $2 and found_at <= $3
-             order by key for no key update
-           ), marks as (
-             update subject s set found = null, found_at = null from due
-             where s.tenant = $1 and s.kind = $2 and s.key = due.key
-           ), gaps as (
-             select count(*) as count from due where not announced
-           ), counted as (
-             insert into gap_count as held (tenant, kind, hour, count)
-             select $1, $2, $4, count from gaps where count > 0
-             on conflict (tenant, kind, hour) do update set count = held.count + excluded.count
-           )
-           select count as "count!" from gaps"#,
-        tenant.as_str(),
-        kind.as_str(),
-        now - grace,
-        hour
-    )
-    .fetch_one(database.pool())
-    .await
+    let mut gaps = 0;
+    loop {
+        let counted = sqlx::query!(
+            r#"with due as (
+                 select key, announced > found as announced from subject
+                 where tenant = $1 and kind = $2 and found_at <= $3
+                   and key in (select key from subject where tenant = $1 and kind = $2 and found_at <= $3 limit $5)
+                 order by key collate "C" for no key update
+               ), marks as (
+                 update subject s set found = null, found_at = null from due
+                 where s.tenant = $1 and s.kind = $2 and s.key = due.key
+               ), gaps as (
+                 select count(*) as count from due where not announced
+               ), counted as (
+                 insert into gap_count as held (tenant, kind, hour, count)
+                 select $1, $2, $4, count from gaps where count > 0
+                 on conflict (tenant, kind, hour) do update set count = held.count + excluded.count
+               )
+               select (select count(*) from due) as "marked!", count as "gaps!" from gaps"#,
+            tenant.as_str(),
+            kind.as_str(),
+            now - grace,
+            hour,
+            ROWS_CHANGED
+        );
+        let counted = counted.fetch_one(database.pool()).await?;
+        gaps += counted.gaps;
+        if counted.marked < ROWS_CHANGED {
+            return Ok(gaps);
+        }
+    }
 }
 
 /// Gaps of a tenant counted in the hours that began since then.

@@ -96,7 +96,7 @@ pub async fn note(
                       as of (key, report_id, error, item_date, item_update)) u
            left join report_item last on last.tenant = $1 and last.kind = $2 and last.key = u.key
            where $10 or last.key is null or last.outcome <> u.outcome or last.messages <> u.messages
-           order by u.key
+           order by u.key collate "C"
            on conflict (tenant, kind, key) do update set
              -- A failure knows no record: it goes to the id under which the subject was reported before.
              report_id = case when excluded.outcome = 'error' then held.report_id else excluded.report_id end,
@@ -221,15 +221,17 @@ pub async fn reported(
     now: DateTime<Utc>,
     items: &[&Item],
 ) -> sqlx::Result<()> {
-    // In key order, as a settlement writes them.
-    let mut items = items.to_vec();
-    items.sort_by(|a, b| a.key.cmp(&b.key));
     let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
     let numbers: Vec<i64> = items.iter().map(|item| item.noted).collect();
     sqlx::query!(
-        "update report_item r set reported = sent.noted, reported_at = $3, attempts = 0, last_error = null
-         from unnest($4::text[], $5::bigint[]) as sent (key, noted)
-         where r.tenant = $1 and r.kind = $2 and r.key = sent.key and r.reported < sent.noted",
+        r#"with sent as (
+             select r.key, sent.noted
+             from report_item r join unnest($4::text[], $5::bigint[]) as sent (key, noted) using (key)
+             where r.tenant = $1 and r.kind = $2 and r.reported < sent.noted
+             order by r.key collate "C" for no key update of r
+           )
+           update report_item r set reported = sent.noted, reported_at = $3, attempts = 0, last_error = null
+           from sent where r.tenant = $1 and r.kind = $2 and r.key = sent.key"#,
         tenant.as_str(),
         kind.as_str(),
         now,
@@ -254,11 +256,11 @@ pub async fn defer(
 ) -> sqlx::Result<()> {
     let keys: Vec<&str> = items.iter().map(|item| item.key.as_str()).collect();
     sqlx::query!(
-        "with these as (
-           select key from report_item where tenant = $1 and kind = $2 and key = any($4) and due_at < $3
-           order by key for no key update
-         )
-         update report_item r set due_at = $3 from these where r.tenant = $1 and r.kind = $2 and r.key = these.key",
+        r#"with these as (
+             select key from report_item where tenant = $1 and kind = $2 and key = any($4) and due_at < $3
+             order by key collate "C" for no key update
+           )
+           update report_item r set due_at = $3 from these where r.tenant = $1 and r.kind = $2 and r.key = these.key"#,
         tenant.as_str(),
         kind.as_str(),
         now,

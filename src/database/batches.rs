@@ -1,24 +1,25 @@
-//! Deleting many rows a few at a time.
+//! Statements about many rows, repeated for a few rows at a time: receiving goes on beside them.
 
-use sqlx::postgres::PgQueryResult;
+/// Rows that one statement deletes.
+pub const ROWS_DELETED: i64 = 5_000;
+/// Rows that one statement locks and changes: a callback that names one of them waits for its end.
+pub const ROWS_CHANGED: i64 = 1_000;
 
-/// Rows of one statement: receiving goes on beside it.
-const ROWS_PER_STATEMENT: i64 = 5_000;
-
-/// Repeats a deletion, which is given how many rows it may delete, until it finds fewer. Gives how many were deleted.
+/// Repeats a statement, which is given how many rows it may take and tells how many it took, until it takes fewer. Gives
+/// how many it took in all.
 ///
 /// # Errors
-/// When the database cannot be used; what was deleted by then stays so.
-pub async fn delete_in_batches<F>(delete: impl Fn(i64) -> F) -> sqlx::Result<u64>
+/// When the database cannot be used; what was done by then stays so.
+pub async fn in_batches<F>(rows: i64, statement: impl Fn(i64) -> F) -> sqlx::Result<u64>
 where
-    F: Future<Output = sqlx::Result<PgQueryResult>>,
+    F: Future<Output = sqlx::Result<u64>>,
 {
-    let mut deleted = 0;
+    let mut total = 0;
     loop {
-        let rows = delete(ROWS_PER_STATEMENT).await?.rows_affected();
-        deleted += rows;
-        if rows < ROWS_PER_STATEMENT.unsigned_abs() {
-            return Ok(deleted);
+        let taken = statement(rows).await?;
+        total += taken;
+        if taken < rows.unsigned_abs() {
+            return Ok(total);
         }
     }
 }

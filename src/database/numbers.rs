@@ -268,7 +268,7 @@ impl Database {
                        from delivery d join subject s on s.tenant = d.tenant and s.kind = d.kind and s.key = d.key
                        where s.settled > $1 and d.id <= $1
                          and d.received_at >= coalesce((select max(received_at) from delivery where id > $1), '-infinity')
-                       group by 1, 2, 3 order by 1, 2, 3
+                       group by 1, 2, 3
                      )
                      update subject s set wanted = nextval('request_number'), due_at = unread.due_at,
                        waiting_since = coalesce(s.waiting_since, unread.since)
@@ -280,11 +280,12 @@ impl Database {
             // Reports that were sent in the lost time are not known: Cegid may hold an outcome that was overtaken
             // since.
             let renoted = sqlx::query!(
-                "with these as (
-                   select tenant, kind, key from report_item where dead_at is null order by 1, 2, 3 for no key update
+                r#"with these as (
+                   select tenant, kind, key from report_item where dead_at is null
+                   order by tenant collate "C", kind collate "C", key collate "C" for no key update
                  )
                  update report_item r set noted = nextval('request_number'), attempts = 0, last_error = null
-                 from these where r.tenant = these.tenant and r.kind = these.kind and r.key = these.key"
+                 from these where r.tenant = these.tenant and r.kind = these.kind and r.key = these.key"#
             );
             repair.renoted = renoted.execute(&mut *tx).await?.rows_affected();
             sqlx::query!("update tenant_lease set token = nextval('request_number'), held_until = '-infinity'")

@@ -5,7 +5,10 @@
 //! is made a transaction, since it is prepared and executed in two steps that must meet in one session, and each
 //! transaction opens by clearing away what others have prepared there and by setting the time limits for itself alone.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::{
     TryFutureExt, TryStreamExt,
@@ -16,8 +19,10 @@ use sqlx::{
     AssertSqlSafe, Connection, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
     Transaction,
     pool::PoolConnection,
-    postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+    postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
+
+use super::reserved::Reserved;
 
 type Step = Either<PgQueryResult, PgRow>;
 
@@ -27,13 +32,51 @@ pub(super) type Opening = Option<Arc<str>>;
 /// A pool. Used as an executor, it runs each statement by itself.
 #[derive(Clone, Debug)]
 pub struct Statements {
-    pool: PgPool,
+    /// Made when it is first used: by then it is known for how many connections the server has room.
+    pool: Arc<OnceLock<PgPool>>,
+    made_of: Arc<(PgPoolOptions, PgConnectOptions)>,
     opening: Opening,
+    /// Whom it gives way to, and for how long at most.
+    behind: Option<(Reserved, Duration)>,
 }
 
 impl Statements {
-    pub(super) fn new(pool: PgPool, opening: Opening) -> Statements {
-        Statements { pool, opening }
+    pub(super) fn new(
+        pool: PgPoolOptions,
+        connection: PgConnectOptions,
+        opening: Opening,
+        behind: Option<(Reserved, Duration)>,
+    ) -> Statements {
+        Statements { pool: Arc::default(), made_of: Arc::new((pool, connection)), opening, behind }
+    }
+
+    fn pool(&self) -> &PgPool {
+        self.pool.get_or_init(|| {
+            let (pool, connection) = self.made_of.as_ref().clone();
+            let room = self.behind.as_ref().map_or(u32::MAX, |(reserved, _)| reserved.room());
+            let most = pool.get_max_connections().min(room);
+            pool.max_connections(most).connect_lazy_with(connection)
+        })
+    }
+
+    /// Whether statements go to the pool as they are.
+    fn is_free(&self) -> bool {
+        self.opening.is_none() && !self.behind.as_ref().is_some_and(|(reserved, _)| reserved.is_wanted())
+    }
+
+    async fn give_way(&self) -> sqlx::Result<()> {
+        match &self.behind {
+            Some((reserved, longest)) => reserved.give_way(*longest).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Closes connections that nobody uses now.
+    pub(super) async fn close_idle(&self) {
+        while let Some(connection) = self.pool().try_acquire() {
+            // The server may have gone.
+            let _closed = connection.close().await;
+        }
     }
 
     /// Begins a transaction. The round trip runs in a task of its own and always finishes: a `begin` that is dropped
@@ -43,7 +86,8 @@ impl Statements {
     /// When no connection can be had.
     #[allow(clippy::disallowed_methods, reason = "this is the safe form of it")]
     pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        let Statements { pool, opening } = self.clone();
+        self.give_way().await?;
+        let (pool, opening) = (self.pool().clone(), self.opening.clone());
         let begun = async move {
             match opening {
                 None => pool.begin().await,
@@ -58,12 +102,13 @@ impl Statements {
     /// # Errors
     /// When no connection can be had.
     pub async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
-        self.pool.acquire().await
+        self.give_way().await?;
+        self.pool().acquire().await
     }
 
     /// Closes its connections, when they have come back.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.pool().close().await;
     }
 }
 
@@ -77,6 +122,25 @@ pub struct Held {
 impl Held {
     pub(super) fn new(connection: PgConnection, opening: Opening) -> Held {
         Held { connection, opening }
+    }
+
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// When the server has gone.
+    pub async fn ping(&mut self) -> sqlx::Result<()> {
+        self.connection.ping().await
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// When the server has gone.
+    pub async fn begin(&mut self) -> sqlx::Result<Transaction<'_, Postgres>> {
+        match &self.opening {
+            None => self.connection.begin().await,
+            Some(opening) => self.connection.begin_with(AssertSqlSafe(opening.to_string())).await,
+        }
     }
 
     /// Says goodbye to the server.
@@ -113,8 +177,8 @@ impl<'c> Executor<'c> for &'c Statements {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.opening.is_none() {
-            return self.pool.fetch_many(query);
+        if self.is_free() {
+            return self.pool().fetch_many(query);
         }
         let steps = async move { whole(self.begin().await?, query).await.map(each) };
         Box::pin(steps.try_flatten_stream())
@@ -125,8 +189,8 @@ impl<'c> Executor<'c> for &'c Statements {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.opening.is_none() {
-            return self.pool.fetch_optional(query);
+        if self.is_free() {
+            return self.pool().fetch_optional(query);
         }
         Box::pin(async move { whole(self.begin().await?, query).await.map(first_row) })
     }
@@ -135,14 +199,14 @@ impl<'c> Executor<'c> for &'c Statements {
     where
         'c: 'e,
     {
-        self.pool.prepare_with(sql, parameters)
+        self.pool().prepare_with(sql, parameters)
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<Postgres>>>
     where
         'c: 'e,
     {
-        self.pool.describe(sql)
+        self.pool().describe(sql)
     }
 }
 

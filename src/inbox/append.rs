@@ -1,11 +1,15 @@
 //! The statement that makes callbacks durable.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use sqlx::{Acquire, PgExecutor};
 use uuid::Uuid;
 
 use super::budget::Turns;
-use crate::{database::Numbers, intake::VerifiedCallback};
+use crate::{
+    database::{Held, Numbers},
+    domain::{Subject, TenantId},
+    intake::VerifiedCallback,
+};
 
 /// Reason of a delivery whose data the database refused.
 const UNSTORABLE: &str = "unstorable";
@@ -66,7 +70,7 @@ pub(super) async fn append(
           insert into subject (tenant, kind, key, wanted, announced, due_at, waiting_since)
           select tenant, kind, key, id, id, greatest(since, turn.after + make_interval(secs => $14::double precision * nth)), since
           from named join unnest($12::text[], $13::timestamptz[]) as turn (tenant, after) using (tenant)
-          order by tenant, kind, key
+          order by tenant collate "C", kind collate "C", key collate "C"
           on conflict (tenant, kind, key) do update set
             wanted = greatest(subject.wanted, excluded.wanted),
             announced = greatest(subject.announced, excluded.announced),
@@ -104,4 +108,59 @@ pub(super) async fn append(
     let Some(id) = rows.iter().find_map(|row| row.id) else { return Ok(None) };
     numbers.stored(id);
     Ok(Some(rows.into_iter().filter_map(|row| Some((row.tenant?, row.unread))).collect()))
+}
+
+/// The subjects that these callbacks name and that another transaction holds locked now. It waits for no row.
+pub(super) async fn locked(
+    connection: impl PgExecutor<'_>,
+    callbacks: &[&VerifiedCallback],
+) -> sqlx::Result<Vec<(TenantId, Subject)>> {
+    let named: Vec<(&TenantId, &Subject)> = callbacks
+        .iter()
+        .flat_map(|callback| callback.events().iter().filter_map(|event| Some((callback.tenant(), event.raised()?))))
+        .collect();
+    let tenants: Vec<&str> = named.iter().map(|(tenant, _)| tenant.as_str()).collect();
+    let kinds: Vec<&str> = named.iter().map(|(_, subject)| subject.kind().as_str()).collect();
+    let keys: Vec<&str> = named.iter().map(|(_, subject)| subject.key()).collect();
+    let locked = sqlx::query_scalar!(
+        r#"with named as (
+             select * from unnest($1::text[], $2::text[], $3::text[]) with ordinality as named (tenant, kind, key, nth)
+           ), free as (
+             select s.tenant, s.kind, s.key from subject s
+             where (s.tenant, s.kind, s.key) in (select tenant, kind, key from named)
+             for no key update skip locked
+           )
+           select nth as "nth!" from named join subject using (tenant, kind, key)
+           where (tenant, kind, key) not in (select tenant, kind, key from free)"#,
+        &tenants as _,
+        &kinds as _,
+        &keys as _,
+    )
+    .fetch_all(connection)
+    .await?;
+    let subject = |nth: i64| named.get(usize::try_from(nth).ok()?.checked_sub(1)?);
+    Ok(locked
+        .into_iter()
+        .filter_map(subject)
+        .map(|(tenant, subject)| ((*tenant).clone(), (*subject).clone()))
+        .collect())
+}
+
+/// Does everything that storing a callback does, and keeps nothing of it: whether a commit would succeed now.
+pub(super) async fn rehearse(connection: &mut Held) -> sqlx::Result<()> {
+    let mut transaction = connection.begin().await?;
+    let mut attempt = transaction.begin().await?;
+    sqlx::query!(
+        "insert into delivery (tenant, request_id, received_at, event, ignored, body)
+         values ('', '00000000-0000-0000-0000-000000000000', now(), '', 'ping', '')"
+    )
+    .execute(&mut *attempt)
+    .await?;
+    attempt.rollback().await?;
+    sqlx::query!("lock table subject in row exclusive mode").execute(&mut *transaction).await?;
+    // A record of the log that means nothing to anybody: the commit is written and, where it is so set, replicated.
+    sqlx::query!(r#"select true as "emitted!" from pg_logical_emit_message(true, 'cegid-indexer', 'ready')"#)
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await
 }

@@ -2,15 +2,15 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::database::{Database, delete_in_batches};
+use crate::database::{Database, ROWS_DELETED, in_batches};
 
 /// Forgets deliveries received before then that are settled, ignored or dead, or whose subject is gone. Gives how many.
 ///
 /// # Errors
 /// When the database cannot be used; what was forgotten by then stays so.
 pub async fn forget(database: &Database, before: DateTime<Utc>) -> sqlx::Result<u64> {
-    delete_in_batches(|limit| async move {
-        sqlx::query!(
+    in_batches(ROWS_DELETED, |limit: i64| async move {
+        let forgotten = sqlx::query!(
             "delete from delivery where id in (
                select d.id from delivery d
                left join subject s on s.tenant = d.tenant and s.kind = d.kind and s.key = d.key
@@ -19,9 +19,8 @@ pub async fn forget(database: &Database, before: DateTime<Utc>) -> sqlx::Result<
                limit $2)",
             before,
             limit
-        )
-        .execute(database.pool())
-        .await
+        );
+        Ok(forgotten.execute(database.pool()).await?.rows_affected())
     })
     .await
 }

@@ -55,7 +55,7 @@ pub async fn held(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, keys: &[
     sqlx::query_as!(
         Held,
         r#"select key, content, form, searchable, status is not null as "has_status!" from document
-           where tenant = $1 and kind = $2 and key = any($3) order by key for update"#,
+           where tenant = $1 and kind = $2 and key = any($3) order by key collate "C" for update"#,
         tenant.as_str(),
         kind.as_str(),
         keys as _
@@ -108,7 +108,7 @@ pub async fn write(
                        $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $19::bytea[])
                 as u (key, searchable, title, language, status, created, modified, coded, raw, stemming, a, b, c, content)
            where coalesce((select s.settled from subject s where s.tenant = $1 and s.kind = $2 and s.key = u.key), 0) < $3
-           order by u.key
+           order by u.key collate "C"
            on conflict (tenant, kind, key) do update set
              read_number = excluded.read_number, searchable = excluded.searchable, title = excluded.title,
              language = excluded.language,

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{database::Database, inbox::Storing, lifecycle::Stop, settings::Settings};
+use crate::{database::Database, inbox::Readiness, lifecycle::Stop, settings::Settings};
 
 /// An answer holds for so long: whoever can reach `/readyz` must not be able to load the database.
 const HOLDS: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub struct Health {
     migrated: AtomicBool,
     stop: Stop,
     settings: watch::Receiver<Arc<Settings>>,
-    storing: Storing,
+    readiness: Readiness,
     last: Mutex<Option<(Instant, Answer)>>,
 }
 
@@ -43,6 +43,8 @@ enum Answer {
     Nothing,
     /// It can be read alone: a standby, or one that was set so.
     ReadOnly,
+    /// It can be written, but not with a callback.
+    Refuses,
     Well,
 }
 
@@ -63,10 +65,10 @@ impl Health {
         database: Database,
         stop: Stop,
         settings: watch::Receiver<Arc<Settings>>,
-        storing: Storing,
+        readiness: Readiness,
     ) -> Arc<Health> {
         let (migrated, last) = (AtomicBool::new(false), Mutex::new(None));
-        Arc::new(Health { database, migrated, stop, settings, storing, last })
+        Arc::new(Health { database, migrated, stop, settings, readiness, last })
     }
 
     /// The schema is current.
@@ -81,9 +83,12 @@ impl Health {
         {
             return answer;
         }
-        let answer = match timeout(PATIENCE, self.database.is_read_only()).await {
-            Ok(Ok(false)) => Answer::Well,
-            Ok(Ok(true)) => Answer::ReadOnly,
+        let (storing, read_only) =
+            tokio::join!(timeout(PATIENCE, self.readiness.ask()), timeout(PATIENCE, self.database.is_read_only()));
+        let answer = match (storing, read_only) {
+            (Ok(true), _) => Answer::Well,
+            (_, Ok(Ok(true))) => Answer::ReadOnly,
+            (_, Ok(Ok(false))) => Answer::Refuses,
             _ => Answer::Nothing,
         };
         *last = Some((Instant::now(), answer));
@@ -100,8 +105,8 @@ impl Health {
             match self.database_answer().await {
                 Answer::Nothing => "away",
                 Answer::ReadOnly => "read-only",
-                Answer::Well if !self.migrated.load(Ordering::Relaxed) => "being migrated",
-                Answer::Well if self.storing.fails() => "refuses callbacks",
+                _ if !self.migrated.load(Ordering::Relaxed) => "being migrated",
+                Answer::Refuses => "refuses callbacks",
                 Answer::Well => "ok",
             }
         };

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::database::{Database, delete_in_batches};
+use crate::database::{Database, ROWS_CHANGED, in_batches};
 
 /// A delivery may be forgotten this long before the subject that it names: replicas differ in time.
 const FORGET_MARGIN: TimeDelta = TimeDelta::days(1);
@@ -14,19 +14,24 @@ const FORGET_MARGIN: TimeDelta = TimeDelta::days(1);
 /// # Errors
 /// When the database cannot be used; what was forgotten by then stays so.
 pub async fn forget_unread(database: &Database, before: DateTime<Utc>) -> sqlx::Result<u64> {
-    delete_in_batches(|limit| async move {
-        sqlx::query!(
-            "delete from subject where state = 'unread' and not waiting and (dead_at is null or failure_digest is null)
-               and (tenant, kind, key) in (
-                 select tenant, kind, key from subject s
-                 where state = 'unread' and not waiting and (dead_at is null or failure_digest is null) and due_at < $1
-                   and not exists (select from delivery d where d.id = s.announced)
-                 order by tenant, kind, key limit $2)",
+    in_batches(ROWS_CHANGED, |limit: i64| async move {
+        let forgotten = sqlx::query!(
+            r#"with unread as (
+                 select tenant, kind, key from subject
+                 where state = 'unread' and not waiting and (dead_at is null or failure_digest is null)
+                   and (tenant, kind, key) in (
+                     select tenant, kind, key from subject s
+                     where state = 'unread' and not waiting and (dead_at is null or failure_digest is null)
+                       and due_at < $1 and not exists (select from delivery d where d.id = s.announced)
+                     limit $2)
+                 order by tenant collate "C", kind collate "C", key collate "C" for update
+               )
+               delete from subject s using unread
+               where s.tenant = unread.tenant and s.kind = unread.kind and s.key = unread.key"#,
             before - FORGET_MARGIN,
             limit
-        )
-        .execute(database.pool())
-        .await
+        );
+        Ok(forgotten.execute(database.pool()).await?.rows_affected())
     })
     .await
 }

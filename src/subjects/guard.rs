@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::{
-    database::Database,
+    database::{Database, ROWS_CHANGED},
     domain::{Kind, TenantId},
 };
 
@@ -78,11 +78,12 @@ pub async fn hold(
     keys: &[&str],
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "with held as (
-           select key from subject where tenant = $1 and kind = $2 and key = any($4) order by key for no key update
-         )
-         update subject s set held_at = coalesce(s.held_at, $3)
-         from held where s.tenant = $1 and s.kind = $2 and s.key = held.key",
+        r#"with held as (
+             select key from subject where tenant = $1 and kind = $2 and key = any($4)
+             order by key collate "C" for no key update
+           )
+           update subject s set held_at = coalesce(s.held_at, $3)
+           from held where s.tenant = $1 and s.kind = $2 and s.key = held.key"#,
         tenant.as_str(),
         kind.as_str(),
         now,
@@ -134,22 +135,32 @@ pub struct Released {
 /// # Errors
 /// When the database cannot be used.
 pub async fn release(database: &Database, tenant: &TenantId, kind: Kind, now: DateTime<Utc>) -> sqlx::Result<Released> {
-    sqlx::query_as!(
-        Released,
-        r#"with waiting as (
-           select key from subject
-           where tenant = $1 and kind = $2 and held_at is not null and released_at is null
-           order by key for no key update
-         ), released as (
-           update subject s set released_at = $3, due_at = $3
-           from waiting where s.tenant = $1 and s.kind = $2 and s.key = waiting.key
-           returning s.waiting
-         )
-         select count(*) as "subjects!", count(*) filter (where not waiting) as "unfilterable!" from released"#,
-        tenant.as_str(),
-        kind.as_str(),
-        now
-    )
-    .fetch_one(database.pool())
-    .await
+    let mut all = Released { subjects: 0, unfilterable: 0 };
+    loop {
+        let released = sqlx::query_as!(
+            Released,
+            r#"with waiting as (
+                 select key from subject
+                 where tenant = $1 and kind = $2 and held_at is not null and released_at is null and key in (
+                   select key from subject
+                   where tenant = $1 and kind = $2 and held_at is not null and released_at is null limit $4)
+                 order by key collate "C" for no key update
+               ), released as (
+                 update subject s set released_at = $3, due_at = $3
+                 from waiting where s.tenant = $1 and s.kind = $2 and s.key = waiting.key
+                 returning s.waiting
+               )
+               select count(*) as "subjects!", count(*) filter (where not waiting) as "unfilterable!" from released"#,
+            tenant.as_str(),
+            kind.as_str(),
+            now,
+            ROWS_CHANGED
+        );
+        let released = released.fetch_one(database.pool()).await?;
+        all.subjects += released.subjects;
+        all.unfilterable += released.unfilterable;
+        if released.subjects < ROWS_CHANGED {
+            return Ok(all);
+        }
+    }
 }

@@ -234,26 +234,23 @@ pub struct Locked {
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn locked(
-    tx: &mut PgConnection,
-    tenant: &TenantId,
-    kind: Kind,
-    keys: &[String],
-) -> sqlx::Result<Vec<Locked>> {
+pub async fn locked(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, keys: &[&str]) -> sqlx::Result<Vec<Locked>> {
     sqlx::query!(
         r#"select key, state, absent_since is not null as "absent!", unclear_since is not null as "unclear!" from subject
-           where tenant = $1 and kind = $2 and key = any($3) order by key for no key update"#,
+           where tenant = $1 and kind = $2 and key = any($3)
+           order by key collate "C" for no key update"#,
         tenant.as_str(),
         kind.as_str(),
-        keys
+        keys as _
     )
     .map(|row| Locked { key: row.key, state: State::from_column(&row.state), absent: row.absent, unclear: row.unclear })
     .fetch_all(tx)
     .await
 }
 
-/// The subject that was read last, a live one if there is any, of those that can be asked for with others, other than these: an answer that
-/// does not show it proves no absence.
+/// Of the subjects that can be asked for with others, other than these, the one that was read last, a live one if there
+/// is any: an answer that does not show it proves no absence. One whose read has failed is taken only if there is no
+/// other: while every record is unreadable, nothing is taken for the last of its kind.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -266,8 +263,8 @@ pub async fn control(
     sqlx::query_scalar!(
         "select key from subject
          where tenant = $1 and kind = $2 and state in ('live', 'hidden') and absent_since is null and key <> all($3)
-           and attempts = 0 and dead_at is null and key !~ '[,|:]' and listed_at is null
-         order by state = 'live' desc, settled desc
+           and dead_at is null and key !~ '[,|:]' and listed_at is null
+         order by attempts = 0 desc, state = 'live' desc, settled desc
          limit 1",
         tenant.as_str(),
         kind.as_str(),

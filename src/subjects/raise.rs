@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::{
-    database::Database,
+    database::{Database, ROWS_CHANGED, in_batches},
     domain::{Kind, TenantId},
 };
 
@@ -71,21 +71,25 @@ pub async fn want_once(
 /// # Errors
 /// When the database cannot be used.
 pub async fn want_again(database: &Database, tenant: &TenantId, kind: Kind, now: DateTime<Utc>) -> sqlx::Result<u64> {
-    let raised = sqlx::query!(
-        "with again as (
-           select key from subject
-           where tenant = $1 and kind = $2 and confirm_at <= $3 and not waiting and dead_at is null
-           order by key for no key update
-         )
-         update subject s set wanted = nextval('request_number'), due_at = $3, waiting_since = $3
-         from again where s.tenant = $1 and s.kind = $2 and s.key = again.key",
-        tenant.as_str(),
-        kind.as_str(),
-        now
-    )
-    .execute(database.pool())
-    .await?;
-    Ok(raised.rows_affected())
+    let again = |rows: i64| async move {
+        let raised = sqlx::query!(
+            r#"with again as (
+                 select key from subject
+                 where tenant = $1 and kind = $2 and not waiting and key in (
+                   select key from subject
+                   where tenant = $1 and kind = $2 and confirm_at <= $3 and not waiting and dead_at is null limit $4)
+                 order by key collate "C" for no key update
+               )
+               update subject s set wanted = nextval('request_number'), due_at = $3, waiting_since = $3
+               from again where s.tenant = $1 and s.kind = $2 and s.key = again.key"#,
+            tenant.as_str(),
+            kind.as_str(),
+            now,
+            rows
+        );
+        Ok(raised.execute(database.pool()).await?.rows_affected())
+    };
+    in_batches(ROWS_CHANGED, again).await
 }
 
 /// Puts subjects that wait behind the others that are due.
@@ -100,12 +104,12 @@ pub async fn defer(
     keys: &[String],
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "with these as (
-           select key from subject
-           where tenant = $1 and kind = $2 and key = any($4) and waiting and due_at < $3
-           order by key for no key update
-         )
-         update subject s set due_at = $3 from these where s.tenant = $1 and s.kind = $2 and s.key = these.key",
+        r#"with these as (
+             select key from subject
+             where tenant = $1 and kind = $2 and key = any($4) and waiting and due_at < $3
+             order by key collate "C" for no key update
+           )
+           update subject s set due_at = $3 from these where s.tenant = $1 and s.kind = $2 and s.key = these.key"#,
         tenant.as_str(),
         kind.as_str(),
         now,
@@ -149,16 +153,19 @@ pub struct Unseen {
 /// index because a record cannot be read. What no filter can name is left to [`unlisted`].
 pub async fn request_unseen(database: &Database, tenant: &TenantId, kind: Kind, unseen: Unseen) -> sqlx::Result<u64> {
     let raised = sqlx::query!(
-        "with unseen as (
-           select key from subject
-           where tenant = $1 and kind = $2 and (state = 'live' or state = 'hidden' and kind = 'candidate')
-             and settled < $3 and not waiting and (dead_at is null or kind = 'candidate' and dead_at < $6)
-             and key !~ '[,|:]' and listed_at is null
-           order by key limit $4 for no key update
-         )
-         update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
-           attempts = 0, failing_since = null, dead_at = null
-         from unseen where s.tenant = $1 and s.kind = $2 and s.key = unseen.key",
+        r#"with unseen as (
+             select key from subject
+             where tenant = $1 and kind = $2 and settled < $3 and not waiting and key in (
+               select key from subject
+               where tenant = $1 and kind = $2 and (state = 'live' or state = 'hidden' and kind = 'candidate')
+                 and settled < $3 and not waiting and (dead_at is null or kind = 'candidate' and dead_at < $6)
+                 and key !~ '[,|:]' and listed_at is null
+               order by key limit $4)
+             order by key collate "C" for no key update
+           )
+           update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
+             attempts = 0, failing_since = null, dead_at = null
+           from unseen where s.tenant = $1 and s.kind = $2 and s.key = unseen.key"#,
         tenant.as_str(),
         kind.as_str(),
         unseen.read,
@@ -180,13 +187,13 @@ pub async fn request_orphans(
     now: DateTime<Utc>,
 ) -> sqlx::Result<u64> {
     let raised = sqlx::query!(
-        "insert into subject (tenant, kind, key, wanted, state, due_at, waiting_since)
-         select tenant, kind, key, nextval('request_number'), case when searchable then 'live' else 'hidden' end, $3, $3
-         from document d
-         where tenant = $1 and kind = $2
-           and not exists (select from subject s where s.tenant = d.tenant and s.kind = d.kind and s.key = d.key)
-         order by key
-         on conflict do nothing",
+        r#"insert into subject (tenant, kind, key, wanted, state, due_at, waiting_since)
+           select tenant, kind, key, nextval('request_number'), case when searchable then 'live' else 'hidden' end, $3, $3
+           from document d
+           where tenant = $1 and kind = $2
+             and not exists (select from subject s where s.tenant = d.tenant and s.kind = d.kind and s.key = d.key)
+           order by key collate "C"
+           on conflict do nothing"#,
         tenant.as_str(),
         kind.as_str(),
         now
@@ -244,15 +251,18 @@ pub async fn want_next(
 ) -> sqlx::Result<Step> {
     let row = sqlx::query!(
         r#"with next as (
-             select key, waiting from subject
+             select key from subject
              where tenant = $1 and kind = $2 and key > $3
                and (state = 'hidden' or (removed_cause = 'absence' and removed_at > $6)) and key !~ '[,|:]'
                and (listed_at is null or state = 'removed')
-             order by key limit $4 for no key update
+             order by key limit $4
+           ), locked as (
+             select key, waiting from subject where tenant = $1 and kind = $2 and key in (select key from next)
+             order by key collate "C" for no key update
            ), raised as (
              update subject s set wanted = nextval('request_number'), due_at = $5, waiting_since = $5,
                attempts = 0, failing_since = null, dead_at = null
-             from next where s.tenant = $1 and s.kind = $2 and s.key = next.key and not next.waiting
+             from locked where s.tenant = $1 and s.kind = $2 and s.key = locked.key and not locked.waiting
              returning s.key
            )
            select (select max(key) from next having count(*) = $4) as last, (select count(*) from raised) as "raised!""#,

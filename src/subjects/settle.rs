@@ -71,7 +71,7 @@ pub async fn settle(
            from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $14::boolean[], $15::boolean[],
                        $16::boolean[])
                 as read (key, state, cause, gap, same, returns, vanished, listed)
-           order by key
+           order by key collate "C"
            on conflict (tenant, kind, key) do update set
              settled = $3,
              wanted = greatest(held.wanted, $3),
@@ -167,9 +167,9 @@ pub async fn hide_unclear(
     let keys: Vec<&str> = subjects.iter().map(|subject| subject.key.as_str()).collect();
     let due_at: Vec<DateTime<Utc>> = subjects.iter().map(|subject| subject.due_at).collect();
     sqlx::query_scalar!(
-        "insert into subject as held (tenant, kind, key, wanted, due_at, waiting_since, unclear_since)
+        r#"insert into subject as held (tenant, kind, key, wanted, due_at, waiting_since, unclear_since)
          select $1, $2, key, $3, due_at, $4, $4 from unnest($5::text[], $6::timestamptz[]) as read (key, due_at)
-         order by key
+         order by key collate "C"
          on conflict (tenant, kind, key) do update set
            state = case held.state when 'live' then 'hidden' else held.state end,
            wanted = greatest(held.wanted, $3), due_at = excluded.due_at,
@@ -177,7 +177,7 @@ pub async fn hide_unclear(
            absent_since = null, attempts = 0, failing_since = null, last_error = null, dead_at = null,
            failure_digest = null, failure_repeats = 0
          where held.settled < $3 and held.state <> 'removed'
-         returning key",
+         returning key"#,
         tenant.as_str(),
         kind.as_str(),
         read,
@@ -276,7 +276,7 @@ pub async fn postpone(
                  waiting_since = coalesce(waiting_since, $5),
                  due_at = $6,
                  absent_since = case when $7 then coalesce(absent_since, $5) when $8 then null else absent_since end,
-    listed_at = case when $11 then coalesce(listed_at, $5) else listed_at end,
+                 listed_at = case when $11 then coalesce(listed_at, $5) else listed_at end,
                  returned_at = case when $8 then coalesce(returned_at, $5) when $7 then null else returned_at end,
                  held_at = case when $12 then coalesce(held_at, $5) else held_at end,
                  attempts = case when $9::text is null then 0 else attempts + 1 end,

@@ -227,7 +227,8 @@ impl Settlement {
         let gone: Vec<&str> = removed.iter().map(|(key, _)| key.as_str()).collect();
 
         let shown = self.indexed.iter().map(|one| one.document.key());
-        let concerned: Vec<&str> = shown.chain(gone.iter().copied()).collect();
+        let unclear: Vec<&str> = self.unclear.iter().map(|subject| subject.key.as_str()).collect();
+        let concerned: Vec<&str> = shown.chain(gone.iter().copied()).chain(unclear.iter().copied()).collect();
         let held: HashMap<String, documents::Held> = documents::held(&mut tx, tenant, kind, &concerned)
             .await?
             .into_iter()
@@ -244,7 +245,6 @@ impl Settlement {
         let found: Vec<&Document> = new.iter().map(|one| &one.document).collect();
         documents::write(&mut tx, tenant, kind, read, now, &writes).await?;
         documents::delete(&mut tx, tenant, kind, read, &gone).await?;
-        let unclear: Vec<&str> = self.unclear.iter().map(|subject| subject.key.as_str()).collect();
         documents::hide(&mut tx, tenant, kind, &unclear).await?;
         attachments::write(&mut tx, tenant, read, now, &found).await?;
         attachments::delete(&mut tx, tenant, kind, read, &gone).await?;
@@ -352,14 +352,15 @@ impl Settlement {
 
 impl Settlement {
     /// Of the subjects that are judged by what they were when they were claimed: those that are something else by now.
+    /// Where more than one statement writes subjects, it has locked all of them, in the order that everybody keeps.
     async fn stale(&self, tx: &mut PgConnection, lease: &Lease) -> sqlx::Result<HashSet<String>> {
-        let vanished = self.removed.iter().filter(|(_, cause)| *cause != ANONYMISED);
-        let judged: Vec<String> =
-            vanished.map(|(key, _)| key.clone()).chain(self.unchanged.iter().map(|(key, _)| key.clone())).collect();
-        if judged.is_empty() {
+        if self.removed.is_empty() && self.unchanged.is_empty() && self.unclear.is_empty() && self.postponed.is_empty()
+        {
             return Ok(HashSet::new());
         }
-        let now = subjects::locked(tx, lease.tenant(), self.kind, &judged).await?;
+        let now = subjects::locked(tx, lease.tenant(), self.kind, &self.keys()).await?;
+        let vanished = self.removed.iter().filter(|(_, cause)| *cause != ANONYMISED);
+        let judged = vanished.map(|(key, _)| key).chain(self.unchanged.iter().map(|(key, _)| key));
         let stands = |key: &String| {
             let found = now.iter().find(|locked| locked.key == *key);
             let claimed = self.unchanged.iter().find(|(known, _)| known == key).map(|(_, state)| *state);
@@ -373,7 +374,7 @@ impl Settlement {
                 (None, None) => false,
             }
         };
-        Ok(judged.into_iter().filter(|key| !stands(key)).collect())
+        Ok(judged.filter(|key| !stands(key)).cloned().collect())
     }
 }
 

@@ -93,3 +93,32 @@ async fn a_document_without_a_subject_is_asked_for_and_leaves_with_its_owner() {
     world.sweep(&[Use::Full]).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn while_every_record_is_unreadable_none_is_taken_for_the_last_of_its_kind() {
+    let world = World::start(Plan::sized(0, 6)).await;
+    world.settle().await;
+    let mut candidates = live_candidates(&world);
+    for key in &candidates {
+        world.simulator.spoil(key, Some(Spoil::NoEntry));
+        world.simulator.edit_candidate(key).unwrap();
+    }
+    world.simulator.flush().await;
+    let failing = "select count(*) from subject where kind = 'candidate' and attempts > 0";
+    let all = candidates.len() as i64;
+    world
+        .until("every read has failed", async |world: &World| {
+            sqlx::query_scalar::<_, i64>(failing).fetch_one(world.database.pool()).await.unwrap() == all
+        })
+        .await;
+    let gone = candidates.remove(0);
+    world.simulator.delete_silently(&gone).unwrap();
+    world.pass(Duration::from_secs(3600)).await;
+    assert_eq!(world.ledger().await.removals_held, 0);
+    for key in &candidates {
+        world.simulator.spoil(key, None);
+    }
+    world.pass(Duration::from_secs(3600)).await;
+    assert!(!world.indexed(Kind::Candidate).await.contains_key(&gone));
+    world.end().await;
+}

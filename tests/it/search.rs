@@ -8,11 +8,12 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use cegid_indexer::{
+    arrivals::Arrivals,
     cegid::ReferentialItem,
     clock::Clock,
     database::Database,
     domain::{Kind, TenantId, fold::fold, read_record},
-    inbox::Storing,
+    inbox::Inbox,
     index::{documents, referentials, search},
     lifecycle::Stop,
     metrics::Metrics,
@@ -38,8 +39,10 @@ fn router(database: &Database, tenants: &[&str]) -> Router {
         }
     }
     let settings = watch::Sender::new(Arc::new(Settings::load(None, pairs).unwrap())).subscribe();
-    let health = Health::new(database.clone(), Stop::default(), settings.clone(), Storing::default());
     let clock = Clock::turned(DateTime::UNIX_EPOCH);
+    let (arrivals, receive) = (Arc::new(Arrivals::new(clock.clone())), settings.borrow().receive.clone());
+    let (_inbox, writer) = Inbox::new(database.clone(), arrivals, Metrics::default().into(), &receive);
+    let health = Health::new(database.clone(), Stop::default(), settings.clone(), writer.readiness());
     ops::router(health, settings, Metrics::default().into(), database.clone(), clock)
 }
 

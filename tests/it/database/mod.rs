@@ -1,8 +1,11 @@
 //! What the database may do to the service, and what must hold all the same.
 
+mod batches;
 mod commits;
+mod connections;
 mod contention;
 mod horizon;
+mod lock_order;
 mod numbers;
 mod outages;
 mod pooled;
@@ -35,9 +38,14 @@ impl Apart {
     /// The service runs, and its load is done.
     async fn start(plan: Plan, server_settings: &[(&str, &str)]) -> Apart {
         let settings = server_settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let server = Server::start(Options { settings, ..Options::from_env() }).await.unwrap();
+        Apart::start_as("postgres", plan, Server::start(Options { settings, ..Options::from_env() }).await.unwrap())
+            .await
+    }
+
+    /// The same, as a role that there is.
+    async fn start_as(role: &str, plan: Plan, server: Server) -> Apart {
         let proxy = Proxy::start(server.socket()).await.unwrap();
-        let url = format!("postgres://postgres@{}/postgres", proxy.address());
+        let url = format!("postgres://{role}@{}/postgres", proxy.address());
         let mut world = World::start(plan.with("DATABASE__URL", url).stopped()).await;
         world.database = direct(&server);
         world.start_service().await;

@@ -1,0 +1,106 @@
+//! The connection that receiving holds.
+//!
+//! Wanted: it is there before the first callback and before the worker's; one that was closed or silently dropped while
+//! it stood idle costs no callback its answer; where the server has few connections left, the worker gives up its own.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use crate::database::{Database, Held, told};
+
+/// A connection that was not used for so long is looked at before callbacks are trusted to it.
+const PAUSE: Duration = Duration::from_secs(1);
+/// While nothing is received, it is looked at this often: below the idle timeouts of most networks and servers.
+const IDLE_LOOK: Duration = Duration::from_secs(15);
+/// Between two attempts to connect.
+const RECONNECT: Duration = Duration::from_millis(100);
+/// Share of the commit timeout in which a look is answered: the rest is for another connection and the commit.
+const LOOK_SHARE: u32 = 4;
+
+/// One connection outside the pools, which is replaced when it is gone.
+pub(super) struct Session {
+    database: Database,
+    commit_timeout: Duration,
+    connection: Option<Held>,
+    used: Instant,
+    /// Since when there is none.
+    lost: Option<Instant>,
+}
+
+impl Session {
+    /// Not connected yet; from now on the worker waits until it is.
+    pub(super) fn new(database: Database, commit_timeout: Duration) -> Session {
+        database.reserve_for_receiving(true);
+        Session { database, commit_timeout, connection: None, used: Instant::now(), lost: None }
+    }
+
+    /// A connection that answered a moment ago. None if there is none until `until`, or none for longer than a commit
+    /// may take: the database is away, and the senders are told so at once.
+    pub(super) async fn ready(&mut self, until: Instant) -> Option<&mut Held> {
+        if self.connection.is_some() && self.used.elapsed() >= PAUSE {
+            self.look().await;
+        }
+        while self.connection.is_none() {
+            let until = until.min(*self.lost.get_or_insert_with(Instant::now) + self.commit_timeout);
+            if !self.connect().await && Instant::now() >= until {
+                return None;
+            }
+        }
+        self.used = Instant::now();
+        self.connection.as_mut()
+    }
+
+    /// When to look at it next, if it is not used before.
+    pub(super) fn next_look(&self) -> Instant {
+        self.used + if self.connection.is_some() { IDLE_LOOK } else { PAUSE }
+    }
+
+    /// Whether it still answers; one that does not is replaced, by one attempt.
+    pub(super) async fn look(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            match timeout(self.commit_timeout / LOOK_SHARE, connection.ping()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.lose(&told(&error)),
+                Err(_) => self.lose("it does not answer"),
+            }
+        }
+        self.used = Instant::now();
+        if self.connection.is_none() {
+            self.connect().await;
+        }
+    }
+
+    /// It is in an unknown state, or leads to the wrong server: not to be used again.
+    pub(super) fn lose(&mut self, why: &str) {
+        if self.connection.take().is_some() {
+            info!(why, "receiving has lost its connection to the database");
+            self.lost = Some(Instant::now());
+            self.database.reserve_for_receiving(true);
+        }
+    }
+
+    async fn connect(&mut self) -> bool {
+        match self.database.held_for_receiving(self.commit_timeout).await {
+            Ok(connected) => {
+                info!("receiving is connected to the database");
+                (self.connection, self.lost, self.used) = (Some(connected), None, Instant::now());
+                self.database.reserve_for_receiving(false);
+                true
+            }
+            Err(error) => {
+                warn!(error = %told(&error), "receiving cannot connect to the database");
+                self.database.close_idle().await;
+                sleep(RECONNECT).await;
+                false
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.database.reserve_for_receiving(false);
+    }
+}

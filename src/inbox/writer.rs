@@ -1,0 +1,311 @@
+//! The task that commits.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+use tracing::warn;
+
+use super::{NotStored, Readiness, Waiting, append, aside::Aside, budget::Budget, session::Session};
+use crate::{
+    arrivals::Arrivals,
+    database::{Database, Failure, failure, is_lock_timeout, is_unanswered, told},
+    intake::VerifiedCallback,
+    kill,
+    lifecycle::Stop,
+    metrics::Metrics,
+    settings::Receive,
+};
+
+/// Rows in one statement; a larger request still goes in whole.
+const BATCH_ROWS: usize = 1000;
+/// Contention other than a lock that is waited for is over at once.
+const CONTENTION_RETRIES: u32 = 5;
+/// Callbacks that meet a lock are tried again this often.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+/// What became of the last callbacks tells whether others can be stored, for so long.
+const TELLS: Duration = Duration::from_secs(1);
+/// Not ready for so long after callbacks were refused.
+const REFUSED: Duration = Duration::from_secs(5);
+/// Questions that wait for an answer.
+const ASKING: usize = 16;
+
+/// Appends what the inbox was handed, and answers when it is committed.
+pub struct Writer {
+    callbacks: mpsc::Receiver<Waiting>,
+    asked: mpsc::Receiver<oneshot::Sender<bool>>,
+    readiness: Readiness,
+    database: Database,
+    arrivals: Arc<Arrivals>,
+    metrics: Arc<Metrics>,
+    commit_timeout: Duration,
+    session: Session,
+    budget: Budget,
+    aside: Aside,
+    /// When callbacks could not be stored last, and when others could.
+    failed: Option<Instant>,
+    succeeded: Option<Instant>,
+}
+
+/// What is to be done next.
+enum Next {
+    Store(Vec<Waiting>),
+    Retry,
+    Answer(oneshot::Sender<bool>),
+    Look,
+    End,
+}
+
+impl Writer {
+    pub(super) fn new(
+        callbacks: mpsc::Receiver<Waiting>,
+        database: Database,
+        arrivals: Arc<Arrivals>,
+        metrics: Arc<Metrics>,
+        receive: &Receive,
+    ) -> Writer {
+        let (asking, asked) = mpsc::channel(ASKING);
+        Writer {
+            callbacks,
+            asked,
+            readiness: Readiness(asking),
+            session: Session::new(database.clone(), receive.commit_timeout),
+            database,
+            arrivals,
+            metrics,
+            commit_timeout: receive.commit_timeout,
+            budget: Budget::new(receive.new_keys_per_minute),
+            aside: Aside::default(),
+            failed: None,
+            succeeded: None,
+        }
+    }
+
+    /// Whether what it appends would be stored.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Runs until every [`super::Inbox`] is gone after a stop, or the stop is hard.
+    pub async fn run(mut self, stop: Stop) {
+        let work = async {
+            self.session.look().await;
+            while self.step().await {}
+        };
+        tokio::select! {
+            biased;
+            () = stop.aborting() => {}
+            () = work => {}
+        }
+    }
+
+    /// False when there will be no more callbacks.
+    async fn step(&mut self) -> bool {
+        match self.next().await {
+            Next::Store(batch) => self.store(batch).await,
+            Next::Retry => self.retry().await,
+            Next::Answer(asker) => {
+                let _gone = asker.send(self.could_store().await);
+            }
+            Next::Look => self.session.look().await,
+            Next::End => return false,
+        }
+        true
+    }
+
+    async fn next(&mut self) -> Next {
+        let retry = Instant::now() + LOCK_RETRY;
+        tokio::select! {
+            first = self.callbacks.recv() => first.map_or(Next::End, |first| Next::Store(self.gather(first))),
+            () = sleep_until(retry), if !self.aside.is_empty() => Next::Retry,
+            Some(asker) = self.asked.recv() => Next::Answer(asker),
+            () = sleep_until(self.session.next_look()) => Next::Look,
+        }
+    }
+
+    /// Takes what has gathered behind a callback.
+    fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
+        let mut rows = first.callback.events().len();
+        let mut batch = vec![first];
+        while rows < BATCH_ROWS {
+            let Ok(next) = self.callbacks.try_recv() else { break };
+            // Its sender was told to try again, or has gone.
+            if next.answer.is_closed() {
+                continue;
+            }
+            rows += next.callback.events().len();
+            batch.push(next);
+        }
+        batch
+    }
+
+    /// Stores a batch in as few commits as its data and the locks that it meets allow, and answers each callback.
+    async fn store(&mut self, batch: Vec<Waiting>) {
+        let until = Instant::now() + self.commit_timeout;
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            let mut part = self.aside.sort(part);
+            if part.is_empty() {
+                continue;
+            }
+            match self.append(&part, false, until).await {
+                Ok(()) => self.accept(part),
+                Err(Failure::Data | Failure::Raised) if part.len() > 1 => {
+                    let rest = part.split_off(part.len() / 2);
+                    parts.extend([rest, part]);
+                }
+                Err(Failure::Data) => {
+                    warn!("a callback's data cannot be stored: keeping it without its subject");
+                    match self.append(&part, true, until).await {
+                        Ok(()) => self.accept(part),
+                        Err(_) => refuse(part),
+                    }
+                }
+                Err(Failure::Contention) => match self.find_locks(&part, until).await {
+                    Some(found) if found > 0 => parts.push(part),
+                    Some(_) if part.len() > 1 => {
+                        let rest = part.split_off(part.len() / 2);
+                        parts.extend([rest, part]);
+                    }
+                    // Alone, or a whole table is locked.
+                    _ => self.aside.put(part),
+                },
+                Err(Failure::Raised | Failure::Away) => refuse(part),
+            }
+        }
+    }
+
+    /// Looks which subjects of these are locked, and how many: callbacks that name them are then set aside. None when
+    /// even that meets a lock.
+    async fn find_locks(&mut self, part: &[Waiting], until: Instant) -> Option<usize> {
+        let callbacks: Vec<&VerifiedCallback> = part.iter().map(|waiting| &waiting.callback).collect();
+        let connection = self.session.ready(until).await?;
+        let locked = timeout_at(until, append::locked(connection, &callbacks)).await.ok()?.ok()?;
+        let found = locked.len();
+        self.aside.add_locked(locked);
+        Some(found)
+    }
+
+    /// Tries those again that met a lock. What is still locked is asked first, so that nothing waits for it.
+    async fn retry(&mut self) {
+        let waiting = self.aside.take();
+        let until = Instant::now() + self.commit_timeout;
+        match self.find_locks(&waiting, until).await {
+            Some(_) => self.store(waiting).await,
+            None => self.aside.put(waiting),
+        }
+    }
+
+    /// One statement, one commit. With `bare`, only the bytes are kept. If the connection is lost, callbacks are appended
+    /// once more on another: those that were committed without an answer are stored twice, which costs a read.
+    async fn append(&mut self, part: &[Waiting], bare: bool, until: Instant) -> Result<(), Failure> {
+        let callbacks: Vec<&VerifiedCallback> = part.iter().map(|waiting| &waiting.callback).collect();
+        let (mut contended, mut lost) = (0, 0);
+        loop {
+            let turns = self.budget.turns(&callbacks);
+            let Some(connection) = self.session.ready(until).await else {
+                self.failed = Some(Instant::now());
+                return Err(Failure::Away);
+            };
+            let appending = append::append(connection, self.database.numbers(), &turns, &callbacks, bare);
+            let error = match timeout_at(until, appending).await {
+                Ok(Ok(Some(unread))) => {
+                    self.budget.spend(&callbacks, &unread);
+                    self.metrics
+                        .commits
+                        .observe(callbacks.iter().map(|callback| callback.events().len()).sum::<usize>() as f64);
+                    (self.succeeded, self.failed) = (Some(Instant::now()), None);
+                    return Ok(());
+                }
+                Ok(Ok(None)) => {
+                    // Whichever server that was, the next connection leads to the one that is repaired.
+                    self.session.lose("the database has gone back, or is another one");
+                    match self.database.verify_numbers().await {
+                        Ok(()) => continue,
+                        Err(error) => error,
+                    }
+                }
+                Ok(Err(error)) => error,
+                Err(_) => sqlx::Error::PoolTimedOut,
+            };
+            match failure(&error) {
+                Failure::Contention if is_lock_timeout(&error) || contended >= CONTENTION_RETRIES => {
+                    return Err(Failure::Contention);
+                }
+                Failure::Contention => contended += 1,
+                Failure::Data => return Err(Failure::Data),
+                Failure::Raised => {
+                    warn!(error = %told(&error), "a trigger refuses callbacks: those that it refuses alone are to be sent again");
+                    return Err(Failure::Raised);
+                }
+                Failure::Away => {
+                    if is_unanswered(&error) {
+                        // Whether it was committed is unknown; a connection in an unknown state is not used again.
+                        self.session.lose(&told(&error));
+                        lost += 1;
+                        if lost == 1 && Instant::now() < until {
+                            continue;
+                        }
+                    }
+                    warn!(error = %told(&error), "storing callbacks failed: the senders are told to try again");
+                    self.failed = Some(Instant::now());
+                    return Err(Failure::Away);
+                }
+            }
+        }
+    }
+
+    /// Whether a commit would succeed now, as the last callbacks showed or as a rehearsal shows.
+    async fn could_store(&mut self) -> bool {
+        if self.failed.is_some_and(|at| at.elapsed() < REFUSED) {
+            return false;
+        }
+        if self.succeeded.is_some_and(|at| at.elapsed() < TELLS) {
+            return true;
+        }
+        let until = Instant::now() + self.commit_timeout;
+        let Some(connection) = self.session.ready(until).await else { return false };
+        match timeout(self.commit_timeout, append::rehearse(connection)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                if is_unanswered(&error) {
+                    self.session.lose(&told(&error));
+                }
+                false
+            }
+            Err(_) => {
+                self.session.lose("it does not answer");
+                false
+            }
+        }
+    }
+
+    /// They are committed.
+    fn accept(&self, part: Vec<Waiting>) {
+        for waiting in part {
+            kill::point("committed");
+            self.hand_over(&waiting.callback);
+            kill::point("handed-over");
+            // The sender may have gone, or its time be up: what is committed stays so.
+            let _gone = waiting.answer.send(Ok(()));
+        }
+    }
+
+    /// Tells the worker in this process what was committed; the table stays the truth.
+    fn hand_over(&self, callback: &VerifiedCallback) {
+        for event in callback.events() {
+            if let Some(subject) = event.raised() {
+                self.arrivals.note(callback.tenant(), subject);
+            }
+        }
+    }
+}
+
+/// They are not committed, as far as is known.
+fn refuse(part: Vec<Waiting>) {
+    for waiting in part {
+        let _gone = waiting.answer.send(Err(NotStored::Database));
+    }
+}
