@@ -31,6 +31,8 @@ pub enum Event {
     Terminate,
     /// PostgreSQL takes no writes for a while.
     ReadOnly,
+    /// Others take every connection slot of PostgreSQL for a while.
+    Slots,
     /// A link is slow.
     Latency,
     /// The connections of a link are cut.
@@ -41,6 +43,8 @@ pub enum Event {
     BlackHole,
     /// A link refuses connections.
     Refuse,
+    /// A network forgets the connections to PostgreSQL that are open.
+    Silence,
     /// The connection to PostgreSQL is cut around a COMMIT.
     Commit,
     /// Cegid answers 503.
@@ -71,7 +75,7 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 27] = [
+    pub const ALL: [Event; 29] = [
         Event::Kill,
         Event::Point,
         Event::Freeze,
@@ -81,11 +85,13 @@ impl Event {
         Event::PostgresAway,
         Event::Terminate,
         Event::ReadOnly,
+        Event::Slots,
         Event::Latency,
         Event::Cut,
         Event::CutAmid,
         Event::BlackHole,
         Event::Refuse,
+        Event::Silence,
         Event::Commit,
         Event::Unavailable,
         Event::Throttled,
@@ -113,11 +119,13 @@ impl Event {
             Event::PostgresAway => "PostgreSQL was stopped for a while",
             Event::Terminate => "connections were terminated",
             Event::ReadOnly => "PostgreSQL was read-only for a while",
+            Event::Slots => "every connection slot was taken",
             Event::Latency => "a link was slow",
             Event::Cut => "a link's connections were cut",
             Event::CutAmid => "a connection was cut amid its bytes",
             Event::BlackHole => "a link was a black hole",
             Event::Refuse => "a link refused connections",
+            Event::Silence => "connections to PostgreSQL fell silent",
             Event::Commit => "connections were to be cut at COMMIT",
             Event::Unavailable => "Cegid was unavailable",
             Event::Throttled => "Cegid asked for a pause",
@@ -143,6 +151,8 @@ impl Event {
             Event::Clock => "started with the wrong time",
             Event::PostgresCrash | Event::PostgresAway | Event::ReadOnly => "warnings of replicas",
             Event::Terminate => "connections were ended",
+            Event::Slots => "slots were taken",
+            Event::Silence => "connections passed nothing on",
             Event::Latency | Event::BlackHole | Event::Refuse => "links were so",
             Event::Cut => "connections were cut",
             Event::CutAmid => "connections were cut",
@@ -162,6 +172,24 @@ impl Event {
         }
     }
 
+    /// Whether callbacks may be answered 503 meanwhile: the database cannot be reached or written, or a replica stops.
+    /// What only takes connections away is no reason.
+    pub fn refuses(self) -> bool {
+        matches!(
+            self,
+            Event::Stop
+                | Event::Freeze
+                | Event::Point
+                | Event::PostgresCrash
+                | Event::PostgresAway
+                | Event::ReadOnly
+                | Event::Latency
+                | Event::BlackHole
+                | Event::Refuse
+                | Event::Failover
+        )
+    }
+
     /// Lets it happen.
     ///
     /// # Errors
@@ -178,11 +206,13 @@ impl Event {
             Event::PostgresAway => storm.stop_postgres().await,
             Event::Terminate => storm.terminate().await,
             Event::ReadOnly => storm.read_only().await,
+            Event::Slots => storm.take_slots().await,
             Event::Latency => storm.slow_link().await,
             Event::Cut => storm.cut_link().await,
             Event::CutAmid => storm.cut_amid().await,
             Event::BlackHole => storm.black_hole().await,
             Event::Refuse => storm.refuse().await,
+            Event::Silence => storm.silence().await,
             Event::Commit => storm.cut_commits().await,
             Event::Unavailable => storm.unavailable().await,
             Event::Throttled => storm.throttled().await,

@@ -22,6 +22,7 @@ pub mod balance;
 pub mod truth;
 pub mod unreadable;
 pub mod leaks;
+pub mod refusals;
 pub mod run;
 pub mod patience;
 pub mod random;

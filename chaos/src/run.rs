@@ -5,7 +5,7 @@ use std::{fmt, sync::atomic::Ordering, time::Duration};
 use crate::{
     balance::{Line, balance},
     load::Counts,
-    settle,
+    refusals, settle,
     storm::Storm,
     tally::Tally,
     world::{Plan, World},
@@ -62,10 +62,12 @@ fn described(load: &Counts) -> String {
 pub async fn run(plan: Plan, time: Duration) -> anyhow::Result<Outcome> {
     let mut storm = Storm::new(World::start(plan).await?, plan.seed);
     let load = storm.rage(plan.seed, time).await?;
+    let end = refusals::now();
     let known = storm.known();
     settle::at_rest(&storm.world, &known).await?;
     settle::swept(&mut storm.world, &known).await?;
     let mut lines = balance(&storm.world, &known).await?;
+    lines.push(storm.refusing.line(&storm.world, end));
     lines.extend(chaos_lines(&storm.tally, &load.counts));
     let mut ledgers = Vec::new();
     for tenant in &storm.world.tenants {

@@ -17,6 +17,7 @@ use crate::{
     },
     load::Load,
     random::Random,
+    refusals::{self, Windows},
     replica::{Armed, was_killed},
     tally::Tally,
     world::World,
@@ -54,6 +55,8 @@ pub struct Storm {
     pub random: Random,
     /// What was done.
     pub tally: Tally,
+    /// When callbacks could be refused.
+    pub refusing: Windows,
     lasting: Vec<Lasting>,
     deck: Vec<Event>,
     broken: Vec<[String; 2]>,
@@ -76,6 +79,7 @@ impl Storm {
             world,
             random,
             tally,
+            refusing: Windows::default(),
             lasting: Vec::new(),
             deck: Vec::new(),
             broken: Vec::new(),
@@ -99,7 +103,11 @@ impl Storm {
         let begin = Instant::now();
         while let Some(event) = self.following(begin + time) {
             eprintln!("{:>6.1} s  {}", begin.elapsed().as_secs_f64(), event.name());
+            let since = refusals::now();
             event.happen(self).await?;
+            if event.refuses() {
+                self.refusing.add(since, refusals::now());
+            }
             let gap = self.random.between(0, GAP);
             self.pause(Duration::from_millis(gap)).await?;
         }

@@ -81,6 +81,13 @@ impl Storm {
         Ok(())
     }
 
+    pub(super) async fn silence(&mut self) -> anyhow::Result<()> {
+        let nth = self.random.below(self.world.links.len());
+        let silent = self.world.links[nth].database.silence();
+        self.tally.felt(Event::Silence, silent);
+        Ok(())
+    }
+
     /// Before a COMMIT reaches PostgreSQL, or after it was done and before it is known.
     pub(super) async fn cut_commits(&mut self) -> anyhow::Result<()> {
         let nth = self.random.below(self.world.links.len());

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sqlx::{Connection, PgConnection};
+
 use super::Event;
 use crate::storm::Storm;
 
@@ -61,6 +63,23 @@ impl Storm {
     async fn reload(&self, setting: &'static str) -> anyhow::Result<()> {
         sqlx::query(setting).execute(&self.world.pool).await?;
         sqlx::query("select pg_reload_conf()").execute(&self.world.pool).await?;
+        Ok(())
+    }
+
+    /// As many as PostgreSQL gives, held for a while.
+    pub(super) async fn take_slots(&mut self) -> anyhow::Result<()> {
+        let options = self.world.pool.connect_options();
+        let mut taken = Vec::new();
+        while let Ok(connection) = PgConnection::connect_with(&options).await {
+            taken.push(connection);
+        }
+        self.tally.felt(Event::Slots, taken.len() as u64);
+        let time = self.random.between(1000, 8000);
+        self.pause(Duration::from_millis(time)).await?;
+        for connection in taken {
+            // The server may have gone meanwhile.
+            let _closed = connection.close().await;
+        }
         Ok(())
     }
 
