@@ -6,12 +6,19 @@
 //! state of the subject, since numbers alone do not say what Cegid was told. What waits will be done; what is lost will
 //! not, and should not happen.
 
-use std::{collections::BTreeMap, fmt};
+mod shown;
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::{database::Database, domain::TenantId, subjects};
+use crate::{
+    database::Database,
+    domain::{Kind, TenantId},
+    subjects,
+    sweeps::Use,
+};
 
 /// The counts of one tenant. Deliveries and gaps are those since a time; the rest is as it is now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -78,9 +85,12 @@ pub struct Ledger {
     pub removals_undone: i64,
     /// Sweeps whose list does not advance.
     pub lists_stalled: i64,
-    /// Sweeps that should have ended by now, or begun a day ago, by the time until which the tenant's lease is held:
-    /// what no callback announced may be missing.
+    /// Sweeps that should have ended by now, or begun a day ago, or were not planned again within a day, by the time
+    /// until which the tenant's lease is held: what no callback announced may be missing.
     pub sweeps_late: i64,
+    /// Subjects that the last finished full sweep, or round over hidden vacancies, neither read nor asked for: Cegid
+    /// may have deleted them.
+    pub subjects_passed_over: i64,
 }
 
 /// What a ledger says.
@@ -113,6 +123,7 @@ impl Ledger {
             && self.removals_undone == 0
             && self.lists_stalled == 0
             && self.sweeps_late == 0
+            && self.subjects_passed_over == 0
         {
             Verdict::Balances
         } else {
@@ -176,73 +187,13 @@ impl Ledger {
             "removals_undone" => &mut self.removals_undone,
             "lists_stalled" => &mut self.lists_stalled,
             "sweeps_late" => &mut self.sweeps_late,
+            "subjects_passed_over" => &mut self.subjects_passed_over,
             _ => &mut self.received,
         };
         *place += count;
         if let (Some(by), Some(detail)) = (by, detail) {
             *by.entry(detail).or_default() += count;
         }
-    }
-}
-
-impl fmt::Display for Ledger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ledger { received, settled, waiting, dead, ignored, .. } = self;
-        writeln!(
-            f,
-            "deliveries: received {received} = settled {settled} + waiting {waiting} + dead {dead} + ignored {ignored}"
-        )?;
-        for (of, by) in [("dead", &self.dead_by_cause), ("ignored", &self.ignored_by_reason)] {
-            for (why, count) in by {
-                writeln!(f, "            {of} {count}: {why}")?;
-            }
-        }
-        writeln!(
-            f,
-            "index:      {} held, {} documents, {} missing, {} in excess; {} subjects waiting, {} given up",
-            self.held,
-            self.documents,
-            self.documents_missing,
-            self.documents_extra,
-            self.subjects_waiting,
-            self.subjects_dead
-        )?;
-        for (count, what) in [
-            (
-                self.status_unknown,
-                "vacancies never had a readable status: hidden unless a list of published ones shows them",
-            ),
-            (self.anonymisation_unclear, "people hidden because isAnonymized is neither yes nor no"),
-        ] {
-            if count > 0 {
-                writeln!(f, "            {count} {what}")?;
-            }
-        }
-        writeln!(
-            f,
-            "reports:    {} reported, {} waiting, {} refused, {} missing",
-            self.reported, self.reports_waiting, self.reports_dead, self.reports_missing
-        )?;
-        write!(f, "gaps:       {} changes were found that no callback announced", self.gaps)?;
-        if self.unreadable > 0 {
-            let (all, unnamed) = (self.unreadable, self.unreadable_unnamed);
-            write!(f, "\nlists:      {all} records could not be read, {unnamed} of them without a readable key")?;
-            for (why, count) in &self.unreadable_by_cause {
-                write!(f, "\n            {count}: {why}")?;
-            }
-        }
-        if self.vanished + self.removals_held + self.removals_undone > 0 {
-            let (vanished, held, undone) = (self.vanished, self.removals_held, self.removals_undone);
-            write!(
-                f,
-                "\nremovals:   {vanished} vanished in 24 h, {held} wait for `sweeps confirm`; {undone} were shown again"
-            )?;
-        }
-        if self.lists_stalled + self.sweeps_late > 0 {
-            let (stalled, late) = (self.lists_stalled, self.sweeps_late);
-            write!(f, "\nsweeps:     {late} are late, {stalled} have a list that does not advance")?;
-        }
-        Ok(())
     }
 }
 
@@ -270,6 +221,10 @@ pub async fn read_all(
     tenant: Option<&str>,
     since: DateTime<Utc>,
 ) -> sqlx::Result<BTreeMap<String, Ledger>> {
+    let (kinds, uses): (Vec<&str>, Vec<&str>) = Kind::ALL
+        .into_iter()
+        .flat_map(|kind| Use::recurring(kind).iter().map(move |purpose| (kind.as_str(), purpose.as_str())))
+        .unzip();
     let rows = sqlx::query!(
         r#"with accounts as (
              select d.tenant, count(d.id) as count,
@@ -375,10 +330,30 @@ pub async fn read_all(
                ('lists_stalled', s.stalls > 0),
                ('sweeps_late', s.finish_by < l.held_until
                   or s.use <> 'initial' and s.due_at < l.held_until - interval '1 day')) as of (figure, counts)
-             where of.counts and s.finished_at is null and ($1::text is null or s.tenant = $1) group by 1, 2"#,
+             where of.counts and s.finished_at is null and ($1::text is null or s.tenant = $1) group by 1, 2
+           union all
+           -- A run that ends has the next one planned at once.
+           select l.tenant, 'sweeps_late', null, count(*) from tenant_lease l cross join unnest($4::text[], $5::text[])
+             as recurring (kind, use)
+             where ($1::text is null or l.tenant = $1)
+               and exists (select from sweep i where i.tenant = l.tenant and i.kind = recurring.kind and i.use = 'initial'
+                             and i.started_at < l.held_until - interval '1 day')
+               and not exists (select from sweep s where s.tenant = l.tenant and s.kind = recurring.kind
+                                 and s.use = recurring.use
+                                 and coalesce(s.finished_at > l.held_until - interval '1 day', true)) group by 1
+           union all
+           select s.tenant, 'subjects_passed_over', null, count(*) from subject s join (
+               select tenant, kind, use, max(read_number) as read_number from sweep
+               where use in ('full', 'rolling') and finished_at is not null group by 1, 2, 3
+             ) as last on last.tenant = s.tenant and last.kind = s.kind
+               and last.use = case when s.kind = 'vacancy' and s.state = 'hidden' then 'rolling' else 'full' end
+             where s.state in ('live', 'hidden') and s.settled < last.read_number and not s.waiting and s.dead_at is null
+               and s.key !~ '[,|:]' and s.listed_at is null and ($1::text is null or s.tenant = $1) group by 1"#,
         tenant,
         since,
-        subjects::REPORTED_REPEATS
+        subjects::REPORTED_REPEATS,
+        &kinds as _,
+        &uses as _
     )
     .fetch_all(database.pool())
     .await?;

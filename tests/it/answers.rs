@@ -272,7 +272,9 @@ async fn a_token_that_says_to_live_for_ever_is_used_and_asked_for_again_in_time(
         let body = format!(r#"{{"access_token":"not one of Cegid's","token_type":"bearer","expires_in":{lifetime}}}"#);
         between.say("/api/token", 1, body.as_bytes());
         world.start_service().await;
-        world.end().await;
+        world.settle().await;
         assert_eq!(between.answered(), 1, "{lifetime}");
+        assert!(world.simulator.count_requests(|request| request.status == 401) > 0, "{lifetime}: it was never used");
+        world.end().await;
     }
 }

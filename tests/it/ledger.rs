@@ -135,6 +135,8 @@ async fn whatever_is_lost_is_named_and_ends_with_1() {
 async fn what_sweeps_and_the_guard_still_owe_keeps_the_ledger_from_balancing() {
     let mut world = World::start(Plan::default()).await;
     world.settle().await;
+    world.simulator.set_vacancy_status(&live_vacancies(&world)[0], "Archived").unwrap();
+    world.settle().await;
     world.stop_service().await;
     for (breaks, mends, says) in [
         (
@@ -162,6 +164,27 @@ async fn what_sweeps_and_the_guard_still_owe_keeps_the_ledger_from_balancing() {
              values ('acme', 'candidate', '', false, true, 'unpacking a record: archive', '', 0, now(), now(), now())",
             "delete from unreadable",
             "1 records could not be read, 1 of them without a readable key",
+        ),
+        (
+            // As if it had ended without a read of anybody.
+            "update sweep set started_at = now(), finished_at = now(),
+               read_number = (select last_value from request_number)
+             where kind = 'candidate' and use = 'full' and finished_at is null",
+            "update sweep set started_at = null, finished_at = null, read_number = null where use = 'full'",
+            " subjects were passed over",
+        ),
+        (
+            "update sweep set started_at = now(), finished_at = now(),
+               read_number = (select last_value + 1 from request_number)
+             where kind = 'vacancy' and use = 'rolling' and finished_at is null",
+            "update sweep set finished_at = null, read_number = null where use = 'rolling'",
+            "; 1 subjects were passed over",
+        ),
+        (
+            "with full_sweep as (delete from sweep where kind = 'candidate' and use = 'full')
+             update sweep set started_at = '2000-01-01' where kind = 'candidate' and use = 'initial' and position = 0",
+            "update sweep set started_at = now() where use = 'initial'",
+            "1 are late",
         ),
     ] {
         assert!(world.ledger().await.balances(), "before {breaks}");

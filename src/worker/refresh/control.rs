@@ -3,11 +3,21 @@
 //! What is not shown is absent only if the control is; what Cegid cannot answer is at fault only if it answers for the
 //! control.
 
+use std::sync::atomic::Ordering;
+
 use super::{Part, Refresher, judge};
 use crate::{
     cegid::{CallError, Class, Page, Query},
-    subjects::{self, Claimed},
+    subjects::{self, Claimed, State},
 };
+
+/// Whether Cegid has shown it, and nothing was wrong with it since.
+fn can_be_control(subject: &Claimed) -> bool {
+    matches!(subject.state, State::Live | State::Hidden)
+        && subject.attempts == 0
+        && subject.absent_since.is_none()
+        && !subject.unfilterable
+}
 
 impl Refresher {
     /// What is asked for beside these, if one of them may have to be removed.
@@ -49,8 +59,7 @@ impl Refresher {
     async fn ask_for_control(&self, part: &[Claimed]) -> Option<Result<bool, CallError>> {
         let context = &self.context;
         let (database, tenant, kind) = (context.database(), &context.tenant, self.kind);
-        let keys: Vec<String> = part.iter().map(|subject| subject.key.clone()).collect();
-        let control = subjects::control(database, tenant, kind, &keys).await.ok()??;
+        let control = self.choose_control(part).await?;
         let place = context.may_export(self.stage()).await?;
         let answer = context.client.export(&Query::keys(kind, std::slice::from_ref(&control))).await;
         drop(place);
@@ -60,11 +69,25 @@ impl Refresher {
             Ok(page) => Ok(shows(&page)),
             Err(error) => Err(error),
         };
-        if !matches!(answered, Ok(true)) {
+        if !matches!(answered, Ok(true)) && !part.iter().any(|subject| subject.key == control) {
             // It is to be read itself: if the failure is its own, it is no control any more.
             subjects::want(database, tenant, kind, &control, context.now()).await.ok()?;
         }
         Some(answered)
+    }
+
+    /// Picks a known subject to ask for: one that is not in the part, if there is any. Otherwise, as with few records
+    /// that are all due at once, one of several in the part, each time another.
+    async fn choose_control(&self, part: &[Claimed]) -> Option<String> {
+        let context = &self.context;
+        let keys: Vec<String> = part.iter().map(|subject| subject.key.clone()).collect();
+        let other = subjects::control(context.database(), &context.tenant, self.kind, &keys).await.ok()?;
+        if other.is_some() || part.len() == 1 {
+            return other;
+        }
+        let known: Vec<&Claimed> = part.iter().filter(|subject| can_be_control(subject)).collect();
+        let nth = self.claims.load(Ordering::Relaxed) as usize % known.len().max(1);
+        known.get(nth).map(|subject| subject.key.clone())
     }
 
     /// Whether a failed call says something about what was asked: where Cegid is not well, it pauses instead. True if a

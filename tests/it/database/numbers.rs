@@ -250,3 +250,37 @@ async fn a_sequence_that_was_altered_draws_in_order_again_before_anything_is_sto
         world.end().await;
     }
 }
+
+#[tokio::test]
+async fn what_was_read_before_the_sequence_was_set_back_is_not_settled_before_it_is_repaired() {
+    let world = World::start(Plan::sized(6, 2)).await;
+    world.settle().await;
+    world.simulator.add_fault(Fault::new(Endpoint::Vacancies, FaultKind::Hold).times(1));
+    world.simulator.edit_vacancy(&live_vacancies(&world)[0]).unwrap();
+    world.simulator.flush().await;
+    world.until("a read is under way", async |world| world.simulator.held() > 0).await;
+    let kept = sequence(&world).await;
+    run(&world, "select setval('request_number', (select max(id) from delivery))").await;
+    // The clock stands still: nothing else looks at the numbers meanwhile.
+    world.simulator.release_held();
+    world.until_by_itself("the sequence is repaired", async |world| sequence(world).await > kept + 1_000_000).await;
+    let settled: i64 = sqlx::query_scalar("select count(*) from it.history where what = 'settled' and number = $1")
+        .bind(kept)
+        .fetch_one(world.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(settled, 0, "the number of that read may be drawn again");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn no_number_is_drawn_twice_from_a_sequence_that_was_set_back() {
+    let mut world = World::start(Plan::sized(3, 1)).await;
+    world.settle().await;
+    world.stop_service().await;
+    let drawn = world.database.draw_number().await.unwrap();
+    run(&world, "select setval('request_number', 1)").await;
+    assert!(world.database.draw_number().await.unwrap() > drawn);
+    world.start_service().await;
+    world.end().await;
+}
