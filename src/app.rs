@@ -41,8 +41,8 @@ use crate::{
 /// Connections that wait to be accepted, as far as the machine allows: with the usual 128, a tenant that opens more at
 /// once has some of them reset.
 const BACKLOG: u32 = 4096;
-/// What the system holds of answers that a public peer does not take; they are short.
-const SEND_BUFFER: u32 = 32 * 1024;
+/// What the system holds of answers that a public peer does not take: dozens, since they are short.
+const SEND_BUFFER: u32 = 8 * 1024;
 /// What it holds of requests that are not read yet: a large body. Without a bound it would grow to megabytes.
 const RECEIVE_BUFFER: u32 = 128 * 1024;
 /// Between two attempts to reach the database at the start.

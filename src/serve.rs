@@ -165,6 +165,8 @@ fn run(
     let connection = timeout(age_limit + limits.last_request, graceful.watch(connection));
     async move {
         tokio::select! {
+            // What has arrived is read before it is asked whether the connection must leave.
+            biased;
             ended = connection => match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(error = %error, "a connection ended with an error"),
@@ -193,8 +195,7 @@ async fn answer(
     place: Arc<Place>,
     age_limit: Duration,
 ) -> Result<axum::response::Response, Infallible> {
-    // A peer that takes no answers gets no further ones: they would wait in memory.
-    place.answers_are_taken().await;
+    place.turn().await;
     if has_strange_codings(request.headers()) {
         return Ok((StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response());
     }
@@ -207,3 +208,6 @@ async fn answer(
     }
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests;

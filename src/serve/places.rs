@@ -20,7 +20,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::Notify, task::yield_now, time::Instant};
 use tracing::{info, warn};
 
 use crate::metrics::{ConnectionEnded, Metrics, OfListener};
@@ -37,10 +37,12 @@ enum Rank {
     AboveShare,
     /// The peer takes no answers.
     Blocked,
+    /// Between two requests, of a peer above its share, when all places are taken; the peer with the most connections
+    /// first.
+    IdleAboveShare,
     /// The peer has sent no complete request yet.
     NoRequest,
-    /// Between two requests, of a peer above its share; the peer with the most connections first. Only when all places
-    /// are taken.
+    /// Between two requests, when all places are taken; the peer with the most connections first.
     Idle,
 }
 
@@ -82,6 +84,8 @@ pub(super) struct Place {
     is_proxy: bool,
     places: Arc<Places>,
     has_sent_request: AtomicBool,
+    /// Bytes have arrived since the last request was begun.
+    has_read: AtomicBool,
     /// From a complete request to its answer.
     is_answering: AtomicBool,
     /// The peer takes no bytes of an answer.
@@ -144,18 +148,16 @@ impl Places {
     /// The connection that gives way next.
     fn choose(&self, open: &Open, is_full: bool) -> Option<Arc<Place>> {
         let share = (self.limit / PEER_SHARE_DIVISOR).max(1);
-        let mut chosen: Option<((Rank, Reverse<usize>), &Arc<Place>)> = None;
-        for place in open.places.values() {
-            let Some(rank) = place.rank(share, is_full) else { continue };
-            if rank == Rank::AboveShare {
-                return Some(place.clone());
-            }
-            let held = if rank == Rank::Idle { place.of_peer.load(Ordering::Relaxed) } else { 0 };
-            let order = (rank, Reverse(held));
-            if chosen.is_none_or(|(least, _)| order < least) {
-                chosen = Some((order, place));
-            }
-        }
+        let ranked = || open.places.values().filter_map(|place| Some((place.rank(share, is_full)?, place)));
+        // In a flood the first of these is near the beginning.
+        let above_share = ranked().find(|(rank, _)| *rank == Rank::AboveShare);
+        let chosen = above_share.or_else(|| {
+            ranked().min_by_key(|(rank, place)| {
+                let is_idle = matches!(rank, Rank::IdleAboveShare | Rank::Idle);
+                let held = if is_idle { place.of_peer.load(Ordering::Relaxed) } else { 0 };
+                (*rank, Reverse(held))
+            })
+        });
         chosen.map(|(_, place)| place.clone())
     }
 
@@ -171,6 +173,7 @@ impl Places {
             is_proxy: self.proxies.iter().any(|network| network.contains(&address.ip().to_canonical())),
             places: self.clone(),
             has_sent_request: AtomicBool::new(false),
+            has_read: AtomicBool::new(false),
             is_answering: AtomicBool::new(false),
             is_blocked: AtomicBool::new(false),
             unblocked: Notify::new(),
@@ -242,8 +245,8 @@ impl Place {
             (true, true, _) | (true, false, false) => Some(Rank::AboveShare),
             (false, true, _) => Some(Rank::Blocked),
             (false, false, false) => Some(Rank::NoRequest),
-            (true, false, true) if is_full => Some(Rank::Idle),
-            (_, false, true) => None,
+            (true, false, true) => is_full.then_some(Rank::IdleAboveShare),
+            (false, false, true) => is_full.then_some(Rank::Idle),
         }
     }
 
@@ -258,6 +261,20 @@ impl Place {
     fn tell_to_leave(&self) {
         self.is_leaving.store(true, Ordering::SeqCst);
         self.leave.notify_one();
+    }
+
+    /// Bytes have arrived from the peer.
+    pub(super) fn note_read(&self) {
+        self.has_read.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the turn of the next request: until the peer has taken what was written of earlier answers, and, when
+    /// it came together with earlier ones, until other connections had their turn.
+    pub(super) async fn turn(&self) {
+        self.answers_are_taken().await;
+        if !self.has_read.swap(false, Ordering::Relaxed) {
+            yield_now().await;
+        }
     }
 
     /// A request has arrived to its end.
@@ -284,8 +301,7 @@ impl Place {
         self.unblocked.notify_waiters();
     }
 
-    /// Waits until the peer has taken what was written of earlier answers.
-    pub(super) async fn answers_are_taken(&self) {
+    async fn answers_are_taken(&self) {
         loop {
             let unblocked = self.unblocked.notified();
             if !self.is_blocked.load(Ordering::SeqCst) {

@@ -85,6 +85,11 @@ fn of_idle_connections_those_of_the_peer_with_the_most_give_way_when_all_places_
     assert!(take(&places, "198.51.100.3").is_none());
     assert_eq!(leaving(&taken), [3]);
     drop(taken.remove(3));
+    // One that has sent no request, of a peer within its share, does not give way before these.
+    let _silent = take(&places, "198.51.100.4").unwrap();
+    assert!(take(&places, "198.51.100.3").is_none());
+    assert_eq!(leaving(&taken), [3]);
+    drop(taken.remove(3));
     assert!(take(&places, "198.51.100.3").is_some());
 }
 
