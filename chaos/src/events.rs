@@ -2,6 +2,7 @@
 
 mod cegid;
 pub mod failover;
+mod floods;
 mod links;
 pub mod lists;
 mod postgres;
@@ -67,11 +68,15 @@ pub enum Event {
     BadCompression,
     /// Records have a member under another name.
     RenamedMember,
+    /// Peers send requests and read no answers.
+    SlowReaders,
+    /// Peers hold connections and send nothing.
+    IdlePeers,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 27] = [
+    pub const ALL: [Event; 29] = [
         Event::Kill,
         Event::Point,
         Event::Freeze,
@@ -99,6 +104,8 @@ impl Event {
         Event::RepeatingList,
         Event::BadCompression,
         Event::RenamedMember,
+        Event::SlowReaders,
+        Event::IdlePeers,
     ];
 
     /// For the table.
@@ -131,6 +138,8 @@ impl Event {
             Event::RepeatingList => "lists repeated themselves",
             Event::BadCompression => "answers were compressed badly",
             Event::RenamedMember => "records had a member under another name",
+            Event::SlowReaders => "a flood of peers read no answers",
+            Event::IdlePeers => "a flood of peers sent no request",
         }
     }
 
@@ -159,6 +168,7 @@ impl Event {
             Event::RepeatingList => "pages were shown again",
             Event::BadCompression => "answers were so",
             Event::RenamedMember => "answers held such records",
+            Event::SlowReaders | Event::IdlePeers => "callbacks were accepted beside it",
         }
     }
 
@@ -196,6 +206,8 @@ impl Event {
             Event::RepeatingList => storm.repeat_lists().await,
             Event::BadCompression => storm.compress_badly().await,
             Event::RenamedMember => storm.rename_member().await,
+            Event::SlowReaders => storm.read_no_answers().await,
+            Event::IdlePeers => storm.hold_idle_connections().await,
         }
     }
 }
