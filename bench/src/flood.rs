@@ -69,7 +69,8 @@ pub fn round(
     let setup =
         Setup { database: postgres.url(FLOOD)?, cegid: format!("http://{}", closed_port()?), further: Vec::new() };
     let service = Service::start(program, &setup)?;
-    postgres.execute(FLOOD, "truncate delivery, subject")?;
+    let rows = || postgres.number(FLOOD, "select count(*) from delivery");
+    let rows_before = rows()?;
     let before = Times::now();
     let flood = Flood::start(service.address)?;
     let callbacks = Callbacks { target: service.address, signer: signer.clone(), time };
@@ -77,10 +78,15 @@ pub fn round(
     callbacks.first()?;
     let run = callbacks.run()?;
     flood.stop()?;
+    if run.accepted < run.sent {
+        let (refused, sent) = (run.refused, run.sent);
+        let unanswered = sent - refused - run.accepted;
+        figures.remark(format!("flood: of {sent} callbacks {refused} had another answer, {unanswered} none"));
+    }
     figures.add("flood", "", run.accepted as f64 / run.sent as f64);
     figures.add("flood p99", "ms", quantile(&run.millis, 0.99));
     figures.add("callbacks over new connections beside a flood: p50", "ms", quantile(&run.millis, 0.5));
-    let rows = postgres.number(FLOOD, "select count(*) from delivery")?;
+    let rows = rows()? - rows_before;
     // A callback that was given up may have been stored.
     figures.gate("flood", rows >= run.accepted as f64, || format!("{} answers of 200, {rows} rows", run.accepted));
     figures.round(round, "flood", Times::now().disturbance_since(&before));
@@ -167,6 +173,8 @@ struct Callbacks {
 struct Run {
     sent: usize,
     accepted: usize,
+    /// Other answers.
+    refused: usize,
     /// Milliseconds from when a callback was planned to its answer of 200, in order of length.
     millis: Vec<f64>,
 }
@@ -195,15 +203,30 @@ impl Callbacks {
                 running.spawn(callback(self.target, self.request(running.len() + 1), planned));
             }
             let sent = running.len();
-            let mut millis: Vec<f64> = running.join_all().await.into_iter().flatten().collect();
+            let answers = running.join_all().await;
+            let refused = answers.iter().filter(|answer| matches!(answer, Answer::Other)).count();
+            let mut millis: Vec<f64> = answers
+                .into_iter()
+                .filter_map(|answer| match answer {
+                    Answer::Accepted(millis) => Some(millis),
+                    Answer::Other | Answer::None => None,
+                })
+                .collect();
             millis.sort_by(f64::total_cmp);
-            Ok(Run { sent, accepted: millis.len(), millis })
+            Ok(Run { sent, accepted: millis.len(), refused, millis })
         })
     }
 }
 
-/// Milliseconds to the answer of 200; none when there was no such answer.
-async fn callback(target: SocketAddr, request: String, planned: Instant) -> Option<f64> {
+/// What came of one callback.
+enum Answer {
+    /// 200, after so many milliseconds.
+    Accepted(f64),
+    Other,
+    None,
+}
+
+async fn callback(target: SocketAddr, request: String, planned: Instant) -> Answer {
     let exchange = async {
         let mut stream = TcpStream::connect(target).await?;
         stream.write_all(request.as_bytes()).await?;
@@ -211,6 +234,9 @@ async fn callback(target: SocketAddr, request: String, planned: Instant) -> Opti
         stream.read_exact(&mut answer).await?;
         std::io::Result::Ok(answer.ends_with(b" 200"))
     };
-    let accepted = timeout(PATIENCE, exchange).await.is_ok_and(|answered| answered.unwrap_or(false));
-    accepted.then(|| planned.elapsed().as_secs_f64() * 1000.0)
+    match timeout(PATIENCE, exchange).await {
+        Ok(Ok(true)) => Answer::Accepted(planned.elapsed().as_secs_f64() * 1000.0),
+        Ok(Ok(false)) => Answer::Other,
+        Ok(Err(_)) | Err(_) => Answer::None,
+    }
 }
