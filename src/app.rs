@@ -41,6 +41,10 @@ use crate::{
 /// Connections that wait to be accepted, as far as the machine allows: with the usual 128, a tenant that opens more at
 /// once has some of them reset.
 const BACKLOG: u32 = 4096;
+/// What the system holds of answers that a public peer does not take: dozens, since they are short.
+const SEND_BUFFER: u32 = 8 * 1024;
+/// What it holds of requests that are not read yet: a large body. Without a bound it would grow to megabytes.
+const RECEIVE_BUFFER: u32 = 128 * 1024;
 /// Between two attempts to reach the database at the start.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// How often the clock is set by the database's.
@@ -81,15 +85,26 @@ pub struct App {
     work_on: Option<Handle>,
 }
 
-fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener, StartError> {
+fn bind(
+    address: SocketAddr,
+    key: &'static str,
+    prepare: fn(&TcpSocket) -> io::Result<()>,
+) -> Result<TcpListener, StartError> {
     let listen = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        prepare(&socket)?;
         // A restart does not wait for the connections of the run before.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
     listen().map_err(|source| StartError::Listen { address, key, source })
+}
+
+/// Connections of the listener have these buffers too.
+fn bound_buffers(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)
 }
 
 impl App {
@@ -101,8 +116,8 @@ impl App {
         let settings = Arc::new(settings);
         let database = Database::new(&settings.database, settings.worker.lease)?;
         let http = cegid::http_client(&settings.export)?;
-        let public = bind(settings.receive.bind, "receive.bind")?;
-        let operators = bind(settings.ops.bind, "ops.bind")?;
+        let public = bind(settings.receive.bind, "receive.bind", bound_buffers)?;
+        let operators = bind(settings.ops.bind, "ops.bind", |_| Ok(()))?;
         let metrics = Arc::new(Metrics::default());
         let arrivals = Arc::new(Arrivals::new(clock.clone()));
         let refusals = Arc::new(Refusals::new(clock.clone()));
@@ -159,11 +174,7 @@ impl App {
             );
         }
         let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe(), writer.readiness());
-        let limits = Limits {
-            header_timeout: settings.receive.header_timeout,
-            connections: settings.receive.connections,
-            announce: settings.shutdown.announce,
-        };
+        let (public_limits, operators_limits) = Limits::fitted(&settings);
         let admitting = admit(intake.directory(), live.subscribe(), states.subscribe(), stop.clone());
         let public_router = layered(intake.router().merge(ops::public_router(health.clone())));
         let operators_router = layered(ops::router(
@@ -174,8 +185,11 @@ impl App {
             shared.clock.clone(),
         ));
         let mut tasks = Tasks::default();
-        tasks.spawn("public listener", serve(public, public_router, limits, stop.clone()));
-        tasks.spawn("operators' listener", serve(operators, operators_router, limits, stop.clone()));
+        let metrics = &shared.metrics;
+        let serving = serve(public, public_router, public_limits, metrics.clone(), stop.clone());
+        tasks.spawn("public listener", serving);
+        let serving = serve(operators, operators_router, operators_limits, metrics.clone(), stop.clone());
+        tasks.spawn("operators' listener", serving);
         tasks.spawn("inbox", writer.run(stop.clone()));
         let (database, retention, stopping) = (shared.database.clone(), settings.retention.clone(), stop.clone());
         tasks.spawn("refusals", async move { refusals.run(database, retention, stopping).await });

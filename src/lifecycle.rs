@@ -21,6 +21,12 @@ pub fn permit_open_files() -> std::io::Result<Option<u64>> {
     Ok(most)
 }
 
+/// Files that the process may open; none without a limit.
+pub fn open_file_limit() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current
+}
+
 /// When to stop.
 #[derive(Clone, Debug)]
 pub struct Stop {

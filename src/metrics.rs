@@ -1,6 +1,6 @@
 //! Every metric of the service, in one registry that is a value.
 //!
-//! Base units; labels are tenant, kind, state, event, outcome, stage, class and reason only, and each of them has few
+//! Base units; labels are tenant, kind, state, event, outcome, stage, class, reason and listener only, and each of them has few
 //! values: nothing that a sender can choose becomes a label.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -31,6 +31,22 @@ pub struct Received {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Refused {
     /// Why.
+    pub reason: &'static str,
+}
+
+/// Labels of a listener.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct OfListener {
+    /// `public` or `operators`.
+    pub listener: &'static str,
+}
+
+/// Labels of connections that the service ended.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ConnectionEnded {
+    /// `public` or `operators`.
+    pub listener: &'static str,
+    /// `gave_way`, `write_timeout` or `age`.
     pub reason: &'static str,
 }
 
@@ -125,6 +141,9 @@ pub struct Metrics {
     registry: Registry,
     pub deliveries: Family<Received, Counter>,
     pub refusals: Family<Refused, Counter>,
+    pub connections_open: Family<OfListener, Gauge>,
+    pub connections_limit: Family<OfListener, Gauge>,
+    pub connections_ended: Family<ConnectionEnded, Counter>,
     pub signature_lifetime: Family<OfTenant, Gauge<i64, AtomicI64>>,
     pub accept: Histogram,
     pub commits: Histogram,
@@ -166,6 +185,9 @@ impl Default for Metrics {
             registry: Registry::with_prefix("cegid_indexer"),
             deliveries: Family::default(),
             refusals: Family::default(),
+            connections_open: Family::default(),
+            connections_limit: Family::default(),
+            connections_ended: Family::default(),
             signature_lifetime: Family::default(),
             accept: latency(),
             commits: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
@@ -198,6 +220,17 @@ impl Default for Metrics {
         registry.register("build_info", "Version that runs", build);
         registry.register("deliveries", "Signed events received", metrics.deliveries.clone());
         registry.register("refusals", "Requests turned away", metrics.refusals.clone());
+        registry.register("connections_open", "Open connections", metrics.connections_open.clone());
+        registry.register(
+            "connections_limit",
+            "Connections that may be open at once",
+            metrics.connections_limit.clone(),
+        );
+        registry.register(
+            "connections_ended",
+            "Connections that the service ended before their peers did",
+            metrics.connections_ended.clone(),
+        );
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
             "signature_lifetime",

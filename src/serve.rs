@@ -1,25 +1,42 @@
 //! Serving a router on a listener with the limits that a public address needs.
+//!
+//! `serve/places.rs` says which connections give way when they run short, `serve/peer.rs` tells it what a peer does, and
+//! `serve/file_limit.rs` fits the number of connections to the files that the process may open.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+mod file_limit;
+mod peer;
+mod places;
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::ConnectInfo,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::IntoResponse,
 };
 use futures_util::FutureExt;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+use hyper_util::{rt::TokioTimer, server::graceful::GracefulShutdown};
+use ipnet::IpNet;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
 };
-use tokio::{net::TcpListener, sync::Semaphore};
 use tower::ServiceExt;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use crate::lifecycle::Stop;
+use self::{
+    file_limit::{Fitted, fit},
+    peer::{PeerStream, RequestBody},
+    places::{Place, Places, Taken},
+};
+use crate::{
+    lifecycle::{Stop, open_file_limit},
+    metrics::Metrics,
+    settings::Settings,
+};
 
 /// A refused accept, such as for want of file descriptors, is not tried again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,31 +44,68 @@ const HEADERS: usize = 64;
 const HEADER_BYTES: usize = 32 * 1024;
 
 /// What one listener allows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
-    /// Time for the headers of a request.
-    pub header_timeout: Duration,
+    /// Label of its metrics.
+    listener: &'static str,
     /// Open connections.
-    pub connections: usize,
+    connections: usize,
+    /// Time for the headers of a request.
+    header_timeout: Duration,
+    /// A peer that takes no bytes of its answers for this long is given up.
+    write_timeout: Duration,
+    /// A connection of this age is closed after its next answer.
+    age_limit: Duration,
+    /// Time for a request and its answer when a connection has reached that age; then it is ended.
+    last_request: Duration,
+    /// Peers whose connections never give way to others.
+    proxies: Vec<IpNet>,
     /// After a stop was asked for, connections are still accepted so long.
-    pub announce: Duration,
+    announce: Duration,
+}
+
+impl Limits {
+    /// Those of the public listener and of the operators', fitted to the files that the process may open.
+    pub fn fitted(settings: &Settings) -> (Limits, Limits) {
+        let Fitted { public, operators } = fit(settings, open_file_limit());
+        let receive = &settings.receive;
+        let limits = |listener, connections| Limits {
+            listener,
+            connections,
+            header_timeout: receive.header_timeout,
+            write_timeout: receive.write_timeout,
+            age_limit: receive.connection_age_limit,
+            last_request: receive.header_timeout
+                + receive.body_timeout
+                + receive.commit_timeout
+                + receive.write_timeout,
+            proxies: receive.proxies.clone(),
+            announce: settings.shutdown.announce,
+        };
+        (limits("public", public), limits("operators", operators))
+    }
 }
 
 /// Serves until the stop, then finishes the requests under way.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: Stop) {
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, metrics: Arc<Metrics>, stop: Stop) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.listener, limits.connections, limits.proxies.clone(), metrics);
     let stopping = async {
         stop.draining().await;
-        tokio::time::sleep(limits.announce).await;
+        sleep(limits.announce).await;
     };
     tokio::pin!(stopping);
     let mut stopping_seen = false;
+    let mut failures = 0_u64;
+    // Accepted, and waiting for a place.
+    let mut arrived: Option<(TcpStream, SocketAddr)> = None;
     loop {
         let accept = async {
-            // The semaphore is never closed.
-            let place = places.clone().acquire_owned().await.ok();
-            (listener.accept().await, place)
+            let peer = match &arrived {
+                Some((_, peer)) => *peer,
+                None => arrived.insert(listener.accept().await?).1,
+            };
+            io::Result::Ok(places.take(peer).await)
         };
         let accepted = if stopping_seen {
             // Connections that were made before the stop are served; then the listener is closed.
@@ -62,41 +116,68 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
                 () = &mut stopping => { stopping_seen = true; continue }
             }
         };
-        let Some((accepted, place)) = accepted else { break };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        let Some(accepted) = accepted else { break };
+        let taken = match accepted {
+            Ok(taken) => taken,
             Err(error) => {
-                warn!(error = %error, "accepting a connection failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if failures == 0 {
+                    warn!(listener = limits.listener, error = %error, "accepting connections fails");
+                }
+                failures += 1;
+                sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(error = %error, "setting TCP_NODELAY failed");
+        if failures > 0 {
+            info!(listener = limits.listener, failures, "connections are accepted again");
+            failures = 0;
         }
-        let router = router.clone();
-        let service = service_fn(move |request: Request<Incoming>| answer(router.clone(), request, peer));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_headers(HEADERS)
-            .max_header_size(HEADER_BYTES)
-            .max_buf_size(HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    debug!(error = %error, "a connection ended with an error");
-                },
-                () = stop.aborting() => {}
-            }
-            drop(place);
-        });
+        if let Some(arrived) = arrived.take() {
+            tokio::spawn(run(arrived, taken, router.clone(), &limits, &graceful, stop.clone()));
+        }
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// Serves one connection to its end.
+fn run(
+    (stream, peer): (TcpStream, SocketAddr),
+    taken: Taken,
+    router: Router,
+    limits: &Limits,
+    graceful: &GracefulShutdown,
+    stop: Stop,
+) -> impl Future<Output = ()> + use<> {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(error = %error, "setting TCP_NODELAY failed");
+    }
+    let (place, age_limit) = (taken.place().clone(), limits.age_limit);
+    let service =
+        service_fn(move |request: Request<Incoming>| answer(router.clone(), request, peer, place.clone(), age_limit));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(HEADERS)
+        .max_header_size(HEADER_BYTES)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(PeerStream::new(stream, taken.place().clone(), limits.write_timeout), service);
+    let connection = timeout(age_limit + limits.last_request, graceful.watch(connection));
+    async move {
+        tokio::select! {
+            // What has arrived is read before it is asked whether the connection must leave.
+            biased;
+            ended = connection => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(error = %error, "a connection ended with an error"),
+                Err(_) => taken.place().count_end("age"),
+            },
+            () = taken.place().must_leave() => {}
+            () = stop.aborting() => {}
+        }
+        // By here the connection is closed.
+        drop(taken);
+    }
 }
 
 /// Whether a proxy on the way may have taken another place for the end of the body than is taken here: codings other
@@ -111,11 +192,22 @@ async fn answer(
     router: Router,
     request: Request<Incoming>,
     peer: SocketAddr,
+    place: Arc<Place>,
+    age_limit: Duration,
 ) -> Result<axum::response::Response, Infallible> {
+    place.turn().await;
     if has_strange_codings(request.headers()) {
         return Ok((StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response());
     }
-    let mut request = request.map(Body::new);
+    let mut request = request.map(|body| Body::new(RequestBody::new(body, place.clone())));
     request.extensions_mut().insert(ConnectInfo(peer));
-    router.oneshot(request).await
+    let mut response = router.oneshot(request).await?;
+    place.answer_is_ready();
+    if place.age() > age_limit {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
+
+#[cfg(test)]
+mod tests;

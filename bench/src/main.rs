@@ -5,6 +5,7 @@ mod ats;
 mod candidates;
 mod decode;
 mod end_to_end;
+mod flood;
 mod large;
 mod load;
 mod machine;
@@ -37,6 +38,7 @@ const ACCEPT: [&str; 6] = ["p1", "p2", "p4", "p5", "p6", "p17"];
 const DECODE: [&str; 3] = ["p7", "p8", "p9"];
 const END_TO_END: [&str; 6] = ["p10", "p11", "p12", "p13", "p14", "p15"];
 const CANDIDATES: [&str; 1] = ["p16"];
+const FLOOD: [&str; 1] = ["flood"];
 /// Parts that run only when they are named: each takes minutes.
 const LARGE: [&str; 1] = ["large"];
 const NEIGHBOUR: [&str; 1] = ["neighbour"];
@@ -95,7 +97,7 @@ fn main() -> ExitCode {
 
 /// False when a run did not pass gate 0.
 fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
-    let known = [&ACCEPT[..], &DECODE, &END_TO_END, &CANDIDATES, &LARGE, &NEIGHBOUR].concat();
+    let known = [&ACCEPT[..], &DECODE, &END_TO_END, &CANDIDATES, &FLOOD, &LARGE, &NEIGHBOUR].concat();
     if let Some(unknown) = arguments.only.iter().find(|goal| !known.contains(&goal.to_lowercase().as_str())) {
         bail!("--only {unknown}: the goals are {}", known.join(", "));
     }
@@ -142,6 +144,11 @@ fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     if let (true, Some(directory)) = (candidates, &directory) {
         candidates::run(&postgres, &program, directory.path(), &mut figures)?;
+    }
+    if arguments.wants(&FLOOD) {
+        for round in 1..=arguments.rounds {
+            flood::round(&postgres, &program, &signer, round, time * PACED, &mut figures)?;
+        }
     }
     if arguments.names(&LARGE) {
         large::run(&postgres, &program, &arguments.large, &mut figures)?;

@@ -28,6 +28,8 @@ pub const SMALL: &str = "small";
 pub const LARGE: &str = "large";
 /// A small tenant beside a large one.
 pub const NEIGHBOUR: &str = "neighbour";
+/// Callbacks beside a flood of connections.
+pub const FLOOD: &str = "flood";
 
 /// The server, and a connection to each database for counting.
 pub struct Postgres {
@@ -41,7 +43,7 @@ impl Postgres {
         let server = Server::start_blocking(Options {
             tcp_port: Some(0),
             durable: true,
-            databases: [ACCEPT, ROWS, END_TO_END, CANDIDATES, SMALL, LARGE, NEIGHBOUR].map(str::to_owned).into(),
+            databases: [ACCEPT, ROWS, END_TO_END, CANDIDATES, SMALL, LARGE, NEIGHBOUR, FLOOD].map(str::to_owned).into(),
             settings: SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             ..Options::from_env()
         })?;

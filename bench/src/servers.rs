@@ -47,12 +47,8 @@ pub fn run(mode: &str) -> anyhow::Result<()> {
     runtime.block_on(async {
         let router = if mode == VERIFY { verifying(&settings)? } else { inserting(&settings).await? };
         let listener = TcpListener::bind(settings.receive.bind).await.context("listening")?;
-        let limits = Limits {
-            header_timeout: settings.receive.header_timeout,
-            connections: settings.receive.connections,
-            announce: settings.shutdown.announce,
-        };
-        serve(listener, router, limits, Stop::default()).await;
+        let (limits, _) = Limits::fitted(&settings);
+        serve(listener, router, limits, Arc::default(), Stop::default()).await;
         Ok(())
     })
 }

@@ -2,6 +2,7 @@
 
 mod cegid;
 pub mod failover;
+mod floods;
 mod links;
 pub mod lists;
 mod postgres;
@@ -71,11 +72,15 @@ pub enum Event {
     BadCompression,
     /// Records have a member under another name.
     RenamedMember,
+    /// Peers send requests and read no answers.
+    SlowReaders,
+    /// Peers hold connections and send nothing.
+    IdlePeers,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 29] = [
+    pub const ALL: [Event; 31] = [
         Event::Kill,
         Event::Point,
         Event::Freeze,
@@ -105,6 +110,8 @@ impl Event {
         Event::RepeatingList,
         Event::BadCompression,
         Event::RenamedMember,
+        Event::SlowReaders,
+        Event::IdlePeers,
     ];
 
     /// For the table.
@@ -139,6 +146,8 @@ impl Event {
             Event::RepeatingList => "lists repeated themselves",
             Event::BadCompression => "answers were compressed badly",
             Event::RenamedMember => "records had a member under another name",
+            Event::SlowReaders => "a flood of peers read no answers",
+            Event::IdlePeers => "a flood of peers sent no request",
         }
     }
 
@@ -169,6 +178,7 @@ impl Event {
             Event::RepeatingList => "pages were shown again",
             Event::BadCompression => "answers were so",
             Event::RenamedMember => "answers held such records",
+            Event::SlowReaders | Event::IdlePeers => "callbacks were accepted beside it",
         }
     }
 
@@ -226,6 +236,8 @@ impl Event {
             Event::RepeatingList => storm.repeat_lists().await,
             Event::BadCompression => storm.compress_badly().await,
             Event::RenamedMember => storm.rename_member().await,
+            Event::SlowReaders => storm.read_no_answers().await,
+            Event::IdlePeers => storm.hold_idle_connections().await,
         }
     }
 }

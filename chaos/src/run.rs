@@ -60,6 +60,8 @@ fn described(load: &Counts) -> String {
 /// # Errors
 /// When the suite itself fails, or the service does not come to rest.
 pub async fn run(plan: Plan, time: Duration) -> anyhow::Result<Outcome> {
+    // A flood has hundreds of connections.
+    cegid_indexer::lifecycle::permit_open_files()?;
     let mut storm = Storm::new(World::start(plan).await?, plan.seed);
     let load = storm.rage(plan.seed, time).await?;
     let end = refusals::now();
@@ -99,6 +101,11 @@ fn chaos_lines(tally: &Tally, load: &Counts) -> Vec<Line> {
             holds: "a stop resets nothing and burns no attempt, and a frozen replica is refused",
             counted: "every stop and freeze under load".to_owned(),
             wrong: tally.unclean.clone(),
+        },
+        Line {
+            holds: "a flood of connections keeps no callback out",
+            counted: "every callback beside one".to_owned(),
+            wrong: tally.kept_out.clone(),
         },
         Line { holds: "the chaos happened", counted: format!("{} events", tally.times()), wrong: unfelt.collect() },
     ]

@@ -21,6 +21,8 @@ pub struct Tally {
     pub ended: Vec<String>,
     /// What a stop in good order must not do.
     pub unclean: Vec<String>,
+    /// Callbacks that were not answered during a flood of connections.
+    pub kept_out: Vec<String>,
     /// Deaths at each kill point.
     pub points: BTreeMap<&'static str, u64>,
 }

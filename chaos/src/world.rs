@@ -38,7 +38,7 @@ const DATABASE: &str = "chaos";
 pub const LEASE: Duration = Duration::from_secs(3);
 
 /// What all replicas are set to, beside addresses and tenants.
-const SETTINGS: [(&str, &str); 18] = [
+const SETTINGS: [(&str, &str); 21] = [
     ("WORKER__LEASE", "3s"),
     ("WORKER__POLL_INTERVAL", "1s"),
     ("WORKER__CONFIRM_AFTER", "2s"),
@@ -56,6 +56,11 @@ const SETTINGS: [(&str, &str); 18] = [
     ("EXPORT__PAGE_SIZE", "25"),
     ("DATABASE__CONNECT_TIMEOUT", "2s"),
     ("DATABASE__STATEMENT_TIMEOUT", "5s"),
+    // Fewer than a flood has connections.
+    ("RECEIVE__CONNECTIONS", "256"),
+    ("RECEIVE__WRITE_TIMEOUT", "3s"),
+    // The front, and the links from it.
+    ("RECEIVE__PROXIES", "127.0.0.1"),
     // The front looks whether a replica is ready several times in this.
     ("SHUTDOWN__ANNOUNCE", "1s"),
     ("LOG__FORMAT", "json"),

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use url::Url;
 
@@ -65,7 +66,13 @@ pub struct Receive {
     #[serde(with = "humantime_serde")]
     pub signature_lifetime_limit: Duration,
     pub unsigned_pings: UnsignedPings,
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
     pub connections: usize,
+    #[serde(with = "humantime_serde")]
+    pub connection_age_limit: Duration,
+    #[serde(deserialize_with = "values::networks")]
+    pub proxies: Vec<IpNet>,
     pub waiting_callbacks: usize,
     pub new_keys_per_minute: u32,
 }
@@ -269,6 +276,8 @@ impl Settings {
         rule(self.database.connections >= 2, "database.connections", "must be at least 2");
         rule(self.receive.body_limit >= 1024, "receive.body_limit", "must be at least 1024");
         rule(self.receive.connections >= 1, "receive.connections", "must be at least 1");
+        rule(!self.receive.write_timeout.is_zero(), "receive.write_timeout", "must not be zero");
+        rule(!self.receive.connection_age_limit.is_zero(), "receive.connection_age_limit", "must not be zero");
         rule(self.receive.waiting_callbacks >= 1, "receive.waiting_callbacks", "must be at least 1");
         let mut ids = BTreeMap::new();
         for (id, tenant) in &self.tenants {

@@ -37,12 +37,14 @@ fn lists_and_numbers_can_come_from_the_environment() {
         ("TENANTS__ACME__EVENTS", "vacancy_new, vacancy_update"),
         ("TENANTS__ACME__REFERENTIAL_LANGUAGES", "1036"),
         ("EXPORT__PAGE_SIZE", "50"),
+        ("RECEIVE__PROXIES", "10.0.3.0/24, 2001:db8::7"),
     ]));
     let settings = Settings::load(None, pairs).unwrap();
     let tenant = &settings.tenants[&"acme".parse().unwrap()];
     assert_eq!(tenant.events, ["vacancy_new", "vacancy_update"]);
     assert_eq!(tenant.referential_languages, [1036]);
     assert_eq!(settings.export.page_size, 50);
+    assert_eq!(settings.receive.proxies, ["10.0.3.0/24".parse().unwrap(), "2001:db8::7/128".parse().unwrap()]);
 }
 
 #[test]
@@ -56,6 +58,7 @@ fn everything_that_is_wrong_is_reported_at_once() {
         bind = "everywhere"
         body_limit = "much"
         body_timeout = "soon"
+        proxies = ["10.0.3.0/24", "10.0.3.0/33"]
         colour = "blue"
         [database]
         url_file = "/nonexistent/url"
@@ -93,6 +96,7 @@ fn everything_that_is_wrong_is_reported_at_once() {
         "receive.body_limit",
         "receive.body_timeout",
         "receive.colour",
+        "receive.proxies",
         "tenants.ACME-FR",
         "tenants.acme.base_url",
         "tenants.acme.client_id",

@@ -1,7 +1,8 @@
 //! Values with a rule of their own.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de::Error};
 use url::Url;
@@ -66,6 +67,16 @@ pub(super) fn required<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::
 pub(super) fn optional_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>, D::Error> {
     let value = String::deserialize(from)?;
     if value.is_empty() { Ok(None) } else { http_url(&value).map(Some).map_err(D::Error::custom) }
+}
+
+/// Networks; an address alone is a network of one.
+pub(super) fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    let parse = |text: &String| {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network
+            .map_err(|_| D::Error::custom(format!("{text:?} is neither an address nor a network such as 10.0.3.0/24")))
+    };
+    Vec::<String>::deserialize(from)?.iter().map(parse).collect()
 }
 
 /// The back office of a tenant. Plain http is for machines without a network between: the simulator.

@@ -20,11 +20,11 @@ impl Service {
         Service::run(Command::new(BINARY).arg("serve"), environment, log)
     }
 
-    /// The same where it may open few files, as far as it does not ask the system for more.
+    /// The same under a limit of the shell's, such as `-Sn 500`.
     #[cfg(target_os = "linux")]
-    pub fn start_with_few_files(environment: &HashMap<String, String>) -> Service {
-        let command = "ulimit -Sn 500 && exec \"$0\" serve";
-        Service::run(Command::new("sh").args(["-c", command, BINARY]), environment, Stdio::null())
+    pub fn start_limited(environment: &HashMap<String, String>, limit: &str, log: impl Into<Stdio>) -> Service {
+        let command = format!("ulimit {limit} && exec \"$0\" serve");
+        Service::run(Command::new("sh").args(["-c", &command, BINARY]), environment, log)
     }
 
     fn run(command: &mut Command, environment: &HashMap<String, String>, log: impl Into<Stdio>) -> Service {

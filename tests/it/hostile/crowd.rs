@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    process::Stdio,
 };
 
 use super::{EVENTS, LATER, assert_well, good_head};
@@ -42,7 +43,8 @@ async fn a_thousand_half_open_connections_stop_nobody_and_are_given_back() {
     let plan = Plan::sized(0, 0).with("RECEIVE__HEADER_TIMEOUT", "15s").with("RECEIVE__BODY_TIMEOUT", "15s");
     let world = World::start(plan.stopped()).await;
     world.simulator.follow_system_time();
-    let service = Service::start_with_few_files(&world.environment());
+    // It asks the system for more.
+    let service = Service::start_limited(&world.environment(), "-Sn 500", Stdio::null());
     serve(&world, &service).await;
     assert_well(&world.public).await;
     let before = descriptors(&service);

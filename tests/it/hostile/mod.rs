@@ -2,6 +2,7 @@
 //! records.
 
 mod captures;
+mod connections;
 mod content;
 mod crowd;
 mod framing;
