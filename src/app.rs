@@ -34,8 +34,9 @@ use crate::{
         Settings,
         reload::{Reloader, Source},
     },
+    telemetry::FailureLog,
     tenants::States,
-    worker::{Courtesy, Shared},
+    worker::Shared,
 };
 
 /// Connections that wait to be accepted, as far as the machine allows: with the usual 128, a tenant that opens more at
@@ -109,9 +110,19 @@ impl App {
         let (inbox, writer) = Inbox::new(database.clone(), arrivals.clone(), metrics.clone(), &settings.receive);
         let intake = Intake::new(&settings, clock.clone(), inbox, refusals.clone(), metrics.clone());
         let (live, states) = (watch::Sender::new(settings.clone()), watch::Sender::default());
-        let (replica, state) = (Uuid::now_v7(), states.subscribe());
-        let courtesy = Arc::new(Courtesy::default());
-        let shared = Shared { database, clock, settings, states: state, arrivals, metrics, replica, courtesy, http };
+        let states_now = states.subscribe();
+        let shared = Shared {
+            database,
+            clock,
+            settings,
+            states: states_now,
+            arrivals,
+            metrics,
+            replica: Uuid::now_v7(),
+            courtesy: Arc::default(),
+            http,
+            failures: Arc::default(),
+        };
         let (source, work_on) = (None, None);
         Ok(App { public, operators, shared, writer, intake, refusals, settings: live, states, source, work_on })
     }
@@ -229,6 +240,7 @@ async fn admit(
 
 /// Brings the schema up to date, then works tenants until the stop.
 async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
+    let failures = FailureLog::new("preparing the database", "callbacks are answered with 503 until it is ready");
     loop {
         // Leases are judged by the clock, so it is set before the first is taken.
         let prepared = async {
@@ -239,13 +251,11 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
         match prepared.await {
             Ok(time) => {
                 shared.clock.follow(time);
+                failures.succeeded();
                 break;
             }
-            Err(error) if error.is_passing() => {
-                warn!(error = %error, "the database cannot be reached yet: callbacks are answered with 503 until it can");
-            }
-            // Whoever migrates need not be done before this is started.
-            Err(error @ DatabaseError::Older(_)) => warn!(error = %error, "waiting for the schema"),
+            // Another replica, or a person, may migrate it later.
+            Err(error) if error.is_passing() || matches!(error, DatabaseError::Older(_)) => failures.failed(&error),
             Err(error) => {
                 // Ending by itself stops the process: a schema that does not fit is for people to look at.
                 tracing::error!(error = %error, "the schema cannot be brought up to date");
@@ -278,10 +288,14 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
 
 /// Keeps the clock in step with the database's.
 async fn follow(database: Database, clock: Clock, stop: Stop) {
+    let failures = FailureLog::new("reading the database's time", "the last difference from this machine's holds");
     loop {
         match database.time().await {
-            Ok(time) => clock.follow(time),
-            Err(error) => warn!(error = %told(&error), "reading the database's time failed"),
+            Ok(time) => {
+                clock.follow(time);
+                failures.succeeded();
+            }
+            Err(error) => failures.failed(&told(&error)),
         }
         tokio::select! {
             () = stop.draining() => return,

@@ -107,6 +107,10 @@ impl Fleet {
         }
     }
 
+    fn failed(&self, doing: &'static str, consequence: &str, error: &sqlx::Error) {
+        self.shared.failures.failed(None, doing, consequence, &told(error));
+    }
+
     async fn look(&mut self) {
         while let Some(ended) = self.tasks.try_join_next() {
             if !self.ended(ended).await {
@@ -115,12 +119,13 @@ impl Fleet {
         }
         self.shared.settings = self.settings.borrow_and_update().clone();
         if let Err(error) = self.shared.database.verify_numbers().await {
-            warn!(error = %told(&error), "verifying the database's sequence of numbers failed");
+            self.failed("verifying the database's sequence of numbers", "trying again", &error);
         }
         self.renew().await;
         if let Err(error) = self.share().await {
-            warn!(error = %told(&error), "sharing the tenants among the replicas failed");
+            self.failed("sharing the tenants among the replicas", "trying again", &error);
         }
+        self.shared.failures.end_quiet();
         self.shared.metrics.leases.set(i64::try_from(self.workers.len()).unwrap_or(i64::MAX));
     }
 
@@ -130,7 +135,7 @@ impl Fleet {
             self.workers.values().filter(|worker| !worker.lost).map(|worker| &worker.lease).collect();
         let lost: Vec<TenantId> = match self.holder.renew(&self.shared.database, &leases).await {
             Ok(lost) => lost.into_iter().map(|lease| lease.tenant().clone()).collect(),
-            Err(error) => return warn!(error = %told(&error), "renewing the tenants' leases failed"),
+            Err(error) => return self.failed("renewing the tenants' leases", "trying again until they end", &error),
         };
         for tenant in lost {
             if let Some(worker) = self.workers.get_mut(&tenant) {
@@ -236,7 +241,7 @@ impl Fleet {
             && !worker.lost
             && let Err(error) = worker.lease.release(&self.shared.database).await
         {
-            warn!(%tenant, error = %told(&error), "giving up the tenant's lease failed: it runs out by itself");
+            self.failed("giving up a tenant's lease", "it runs out", &error);
         }
         true
     }

@@ -1,4 +1,6 @@
-//! Log lines: text on a terminal, JSON otherwise.
+//! Log lines: text on a terminal, JSON otherwise; few of them, however often the same fails.
+
+mod failures;
 
 use std::io::{IsTerminal, stderr};
 
@@ -8,6 +10,8 @@ use tracing_subscriber::{
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
+
+pub use failures::{FailureCount, FailureLog, FailureSeries, WorkerFailures};
 
 use crate::settings::{Log, LogFormat};
 

@@ -20,7 +20,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use budget::Budget;
 pub use forget::forget;
@@ -35,6 +35,7 @@ use crate::{
     lifecycle::Stop,
     metrics::Metrics,
     settings::Receive,
+    telemetry::FailureLog,
 };
 
 /// Rows in one statement; a larger request still goes in whole.
@@ -43,6 +44,10 @@ const BATCH_ROWS: usize = 1000;
 const CONTENTION_RETRIES: u32 = 5;
 /// Between two attempts to connect.
 const RECONNECT: Duration = Duration::from_millis(250);
+
+/// Any sender may send such data, again and again.
+static UNSTORABLE: FailureLog =
+    FailureLog::new("storing a callback with its subject", "it is kept without its subject, as ignored");
 
 /// Why a callback was not stored. The sender is told to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -81,8 +86,18 @@ impl Inbox {
         let (waiting, callbacks) = mpsc::channel(receive.waiting_callbacks);
         let (commit_timeout, budget) = (receive.commit_timeout, Budget::new(receive.new_keys_per_minute));
         let storing = Storing::default();
-        let writer =
-            Writer { callbacks, database, arrivals, metrics, commit_timeout, connection: None, storing, budget };
+        let failures = FailureLog::new("storing callbacks", "the senders are told to try again");
+        let writer = Writer {
+            callbacks,
+            database,
+            arrivals,
+            metrics,
+            commit_timeout,
+            connection: None,
+            storing,
+            failures,
+            budget,
+        };
         (Inbox { waiting, commit_timeout }, writer)
     }
 
@@ -113,6 +128,7 @@ pub struct Writer {
     commit_timeout: Duration,
     connection: Option<Held>,
     storing: Storing,
+    failures: FailureLog,
     budget: Budget,
 }
 
@@ -182,7 +198,7 @@ impl Writer {
                     parts.extend([(middle, to), (from, middle)]);
                 }
                 Err(Failure::Data) => {
-                    warn!("a callback's data cannot be stored: keeping it without its subject");
+                    UNSTORABLE.failed(&"the database refuses its data");
                     if self.append(&callbacks[part.clone()], true).await.is_ok() {
                         stored[part].fill(Ok(()));
                     }
@@ -208,6 +224,7 @@ impl Writer {
                 Ok(Ok(Some(unread))) => {
                     self.budget.spend(callbacks, &unread);
                     self.storing.succeeded();
+                    self.failures.succeeded();
                     return Ok(());
                 }
                 Ok(Ok(None)) => {
@@ -225,11 +242,11 @@ impl Writer {
                 Failure::Contention => {}
                 Failure::Data => return Err(Failure::Data),
                 Failure::Raised => {
-                    warn!(error = %told(&error), "a trigger refuses callbacks: those that it refuses alone are to be sent again");
+                    self.failures.failed(&format!("a trigger refuses them: {}", told(&error)));
                     return Err(Failure::Raised);
                 }
                 Failure::Away => {
-                    warn!(error = %told(&error), "storing callbacks failed: the senders are told to try again");
+                    self.failures.failed(&told(&error));
                     // Whether it was committed is unknown; a connection in an unknown state is not used again.
                     self.connection = None;
                     self.storing.failed();
@@ -237,7 +254,7 @@ impl Writer {
                 }
             }
         }
-        warn!("storing callbacks met a lock too often: the senders are told to try again");
+        self.failures.failed(&"another transaction holds a lock");
         Err(Failure::Contention)
     }
 
@@ -249,7 +266,7 @@ impl Writer {
                     self.connection = Some(connected);
                 }
                 Err(error) => {
-                    warn!(error = %told(&error), "the inbox cannot reach the database");
+                    self.failures.failed(&format!("the inbox cannot reach the database: {}", told(&error)));
                     tokio::time::sleep(RECONNECT).await;
                 }
             }
