@@ -30,6 +30,8 @@ pub struct Received {
 /// Labels of what is turned away.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Refused {
+    /// The configured tenant that the request named; empty when it named none.
+    pub tenant: String,
     /// Why.
     pub reason: &'static str,
 }

@@ -54,6 +54,7 @@ async fn an_outage_is_one_line_for_each_thing_that_fails_and_one_when_it_works_a
     for doing in ["storing callbacks", "renewing the tenants' leases", "sharing the tenants among the replicas"] {
         assert_eq!(failed(doing), 1, "{doing}:\n{}", warnings(&log, "").join("\n"));
     }
+    assert_eq!(warnings(&log, "reason=\"not_committed\"").len(), 1, "{}", warnings(&log, "").join("\n"));
     let first: Vec<String> = warnings(&log, " failed: ");
     let mut things: Vec<&str> =
         first.iter().filter_map(|line| line.split(" WARN ").nth(1)?.split(" failed: ").next()).collect();
