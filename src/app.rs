@@ -110,12 +110,12 @@ impl App {
         let (inbox, writer) = Inbox::new(database.clone(), arrivals.clone(), metrics.clone(), &settings.receive);
         let intake = Intake::new(&settings, clock.clone(), inbox, refusals.clone(), metrics.clone());
         let (live, states) = (watch::Sender::new(settings.clone()), watch::Sender::default());
-        let states_now = states.subscribe();
+        let state = states.subscribe();
         let shared = Shared {
             database,
             clock,
             settings,
-            states: states_now,
+            states: state,
             arrivals,
             metrics,
             replica: Uuid::now_v7(),
@@ -169,7 +169,13 @@ impl App {
                 "no tenant is configured: add a section [tenants.NAME] to the settings; nothing is received until then"
             );
         }
-        let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe(), writer.storing());
+        let health = Health::new(
+            shared.database.clone(),
+            stop.clone(),
+            live.subscribe(),
+            writer.storing(),
+            shared.clock.clone(),
+        );
         let limits = Limits {
             header_timeout: settings.receive.header_timeout,
             connections: settings.receive.connections,
@@ -270,7 +276,7 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
     health.migrated();
     info!(tenants = shared.settings.tenants.len(), "the schema is current");
     let mut running = JoinSet::new();
-    running.spawn(follow(shared.database.clone(), shared.clock.clone(), stop.clone()));
+    running.spawn(follow(shared.clone(), stop.clone()));
     running.spawn(ops::run_gauges(shared.database.clone(), shared.metrics.clone(), shared.clock.clone(), stop.clone()));
     let retention = shared.settings.retention.clone();
     running.spawn(retention::run(shared.database.clone(), retention, shared.clock.clone(), stop.clone()));
@@ -286,9 +292,11 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
     }
 }
 
-/// Keeps the clock in step with the database's.
-async fn follow(database: Database, clock: Clock, stop: Stop) {
+/// Keeps the clock in step with the database's, and says when that differs from the machine's.
+async fn follow(shared: Shared, stop: Stop) {
+    let Shared { database, clock, metrics, settings, .. } = shared;
     let failures = FailureLog::new("reading the database's time", "the last difference from this machine's holds");
+    let mut differs = false;
     loop {
         match database.time().await {
             Ok(time) => {
@@ -297,9 +305,20 @@ async fn follow(database: Database, clock: Clock, stop: Stop) {
             }
             Err(error) => failures.failed(&told(&error)),
         }
+        let ahead = clock.ahead_of_machine();
+        metrics.clock_difference.set(ahead.as_seconds_f64());
+        let disagreement = clock.disagreement(settings.receive.clock_skew);
+        match &disagreement {
+            Some(disagreement) if !differs => warn!("{disagreement}; callbacks in time by either are accepted"),
+            None if differs => info!("the database's time and this machine's agree again"),
+            Some(_) | None => {}
+        }
+        differs = disagreement.is_some();
         tokio::select! {
             () = stop.draining() => return,
             () = tokio::time::sleep(FOLLOW) => {}
+            // A turned clock may go faster.
+            () = clock.sleep(FOLLOW) => {}
         }
     }
 }

@@ -38,8 +38,8 @@ fn router(database: &Database, tenants: &[&str]) -> Router {
         }
     }
     let settings = watch::Sender::new(Arc::new(Settings::load(None, pairs).unwrap())).subscribe();
-    let health = Health::new(database.clone(), Stop::default(), settings.clone(), Storing::default());
     let clock = Clock::turned(DateTime::UNIX_EPOCH);
+    let health = Health::new(database.clone(), Stop::default(), settings.clone(), Storing::default(), clock.clone());
     ops::router(health, settings, Metrics::default().into(), database.clone(), clock)
 }
 
