@@ -2,7 +2,11 @@
 
 mod failures;
 
-use std::io::{IsTerminal, stderr};
+use std::{
+    collections::HashMap,
+    io::{IsTerminal, stderr},
+    sync::{Mutex, PoisonError},
+};
 
 use tracing_subscriber::{
     EnvFilter,
@@ -47,9 +51,13 @@ where
     W: for<'line> MakeWriter<'line> + Send + Sync + 'static,
 {
     // The message of a panic may quote what was being read: only the place is told.
-    std::panic::set_hook(Box::new(|panic| {
+    let places: Mutex<HashMap<String, FailureSeries>> = Mutex::default();
+    std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a task panicked");
+        let count = places.lock().unwrap_or_else(PoisonError::into_inner).entry(place.clone()).or_default().failed();
+        if let Some(FailureCount { failures, .. }) = count {
+            tracing::error!(place, failures, "a task panicked");
+        }
     }));
     let filter = filter(settings)?;
     let json = match settings.format {

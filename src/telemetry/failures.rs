@@ -24,8 +24,8 @@ const FIRST_SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_SUMMARY_INTERVAL: Duration = Duration::from_secs(3600);
 /// A failure after this much time without one begins a new series, if nothing said that the old one was over.
 const MAX_SERIES_GAP: Duration = Duration::from_secs(2 * 3600);
-/// A worker's failures are over after this: its longest pause before a retry is about half as long.
-const WORKER_QUIET_TIME: Duration = Duration::from_secs(75);
+/// A worker's failures are over after this: more than twice its longest pause before a retry.
+const WORKER_QUIET_TIME: Duration = Duration::from_secs(11 * 60);
 
 /// The failures that one line stands for: all of the series so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,10 +137,7 @@ impl FailureLog {
     /// It succeeded.
     pub fn succeeded(&self) {
         let count = self.series.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
-        if let Some(FailureCount { failures, time }) = count {
-            let tenant = self.tenant.as_ref().map(tracing::field::display);
-            info!(tenant, failures, seconds = time.as_secs(), "{} works again", self.doing);
-        }
+        log_success(self.tenant.as_ref(), self.doing, count);
     }
 }
 
@@ -158,8 +155,16 @@ impl WorkerFailures {
         log_failure(tenant, doing, consequence, error, count);
     }
 
-    /// Logs what has not failed for [`WORKER_QUIET_TIME`]: a stage cannot say what has succeeded, since it may have
-    /// nothing to do.
+    /// It succeeded.
+    pub fn succeeded(&self, tenant: Option<&TenantId>, doing: &'static str) {
+        let count = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get_mut(&(doing, tenant.cloned())).and_then(FailureSeries::succeeded)
+        };
+        log_success(tenant, doing, count);
+    }
+
+    /// Logs what has not failed for [`WORKER_QUIET_TIME`]: a stage that has nothing to do cannot say that it succeeded.
     pub fn end_quiet(&self) {
         let mut over = Vec::new();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, series| {
@@ -189,6 +194,13 @@ fn log_failure(
             warn!(tenant, error = %error, failures, seconds = time.as_secs(), "{doing} keeps failing: {consequence}");
         }
         None => debug!(tenant, error = %error, "{doing} failed again"),
+    }
+}
+
+fn log_success(tenant: Option<&TenantId>, doing: &str, count: Option<FailureCount>) {
+    if let Some(FailureCount { failures, time }) = count {
+        let tenant = tenant.map(tracing::field::display);
+        info!(tenant, failures, seconds = time.as_secs(), "{doing} works again");
     }
 }
 
