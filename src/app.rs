@@ -34,8 +34,9 @@ use crate::{
         Settings,
         reload::{Reloader, Source},
     },
+    telemetry::FailureLog,
     tenants::States,
-    worker::{Courtesy, Shared},
+    worker::Shared,
 };
 
 /// Connections that wait to be accepted, as far as the machine allows: with the usual 128, a tenant that opens more at
@@ -124,9 +125,19 @@ impl App {
         let (inbox, writer) = Inbox::new(database.clone(), arrivals.clone(), metrics.clone(), &settings.receive);
         let intake = Intake::new(&settings, clock.clone(), inbox, refusals.clone(), metrics.clone());
         let (live, states) = (watch::Sender::new(settings.clone()), watch::Sender::default());
-        let (replica, state) = (Uuid::now_v7(), states.subscribe());
-        let courtesy = Arc::new(Courtesy::default());
-        let shared = Shared { database, clock, settings, states: state, arrivals, metrics, replica, courtesy, http };
+        let state = states.subscribe();
+        let shared = Shared {
+            database,
+            clock,
+            settings,
+            states: state,
+            arrivals,
+            metrics,
+            replica: Uuid::now_v7(),
+            courtesy: Arc::default(),
+            http,
+            failures: Arc::default(),
+        };
         let (source, work_on) = (None, None);
         Ok(App { public, operators, shared, writer, intake, refusals, settings: live, states, source, work_on })
     }
@@ -173,7 +184,8 @@ impl App {
                 "no tenant is configured: add a section [tenants.NAME] to the settings; nothing is received until then"
             );
         }
-        let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe(), writer.readiness());
+        let (clock, readiness) = (shared.clock.clone(), writer.readiness());
+        let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe(), readiness, clock);
         let (public_limits, operators_limits) = Limits::fitted(&settings);
         let admitting = admit(intake.directory(), live.subscribe(), states.subscribe(), stop.clone());
         let public_router = layered(intake.router().merge(ops::public_router(health.clone())));
@@ -243,6 +255,7 @@ async fn admit(
 
 /// Brings the schema up to date, then works tenants until the stop.
 async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
+    let failures = FailureLog::new("preparing the database", "callbacks are answered with 503 until it is ready");
     loop {
         // Leases are judged by the clock, so it is set before the first is taken.
         let prepared = async {
@@ -253,13 +266,11 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
         match prepared.await {
             Ok(time) => {
                 shared.clock.follow(time);
+                failures.succeeded();
                 break;
             }
-            Err(error) if error.is_passing() => {
-                warn!(error = %error, "the database cannot be reached yet: callbacks are answered with 503 until it can");
-            }
-            // Whoever migrates need not be done before this is started.
-            Err(error @ DatabaseError::Older(_)) => warn!(error = %error, "waiting for the schema"),
+            // Another replica, or a person, may migrate it later.
+            Err(error) if error.is_passing() || matches!(error, DatabaseError::Older(_)) => failures.failed(&error),
             Err(error) => {
                 // Ending by itself stops the process: a schema that does not fit is for people to look at.
                 tracing::error!(error = %error, "the schema cannot be brought up to date");
@@ -274,7 +285,7 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
     health.migrated();
     info!(tenants = shared.settings.tenants.len(), "the schema is current");
     let mut running = JoinSet::new();
-    running.spawn(follow(shared.database.clone(), shared.clock.clone(), stop.clone()));
+    running.spawn(follow(shared.clone(), stop.clone()));
     running.spawn(ops::run_gauges(shared.database.clone(), shared.metrics.clone(), shared.clock.clone(), stop.clone()));
     let retention = shared.settings.retention.clone();
     running.spawn(retention::run(shared.database.clone(), retention, shared.clock.clone(), stop.clone()));
@@ -290,16 +301,33 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
     }
 }
 
-/// Keeps the clock in step with the database's.
-async fn follow(database: Database, clock: Clock, stop: Stop) {
+/// Keeps the clock in step with the database's, and says when that differs from the machine's.
+async fn follow(shared: Shared, stop: Stop) {
+    let Shared { database, clock, metrics, settings, .. } = shared;
+    let failures = FailureLog::new("reading the database's time", "the last difference from this machine's holds");
+    let mut differs = false;
     loop {
         match database.time().await {
-            Ok(time) => clock.follow(time),
-            Err(error) => warn!(error = %told(&error), "reading the database's time failed"),
+            Ok(time) => {
+                clock.follow(time);
+                failures.succeeded();
+            }
+            Err(error) => failures.failed(&told(&error)),
         }
+        let ahead = clock.ahead_of_machine();
+        metrics.clock_difference.set(ahead.as_seconds_f64());
+        let disagreement = clock.disagreement(settings.receive.clock_skew);
+        match &disagreement {
+            Some(disagreement) if !differs => warn!("{disagreement}; callbacks in time by either are accepted"),
+            None if differs => info!("the database's time and this machine's agree again"),
+            Some(_) | None => {}
+        }
+        differs = disagreement.is_some();
         tokio::select! {
             () = stop.draining() => return,
             () = tokio::time::sleep(FOLLOW) => {}
+            // A turned clock may go faster.
+            () = clock.sleep(FOLLOW) => {}
         }
     }
 }

@@ -19,8 +19,9 @@ pub struct Clock(Arc<Source>);
 enum Source {
     /// The machine's clock, corrected by what the database's differs, in microseconds, once that is known.
     Machine { ahead: AtomicI64, known: AtomicBool },
-    /// Stands still until it is turned.
-    Turned(watch::Sender<DateTime<Utc>>),
+    /// Stands still until it is turned. The machine's clock is ahead of it by so many microseconds: none, unless a test
+    /// says otherwise.
+    Turned { now: watch::Sender<DateTime<Utc>>, machine_ahead: AtomicI64 },
 }
 
 impl Clock {
@@ -31,14 +32,47 @@ impl Clock {
 
     /// A clock that stands at `at` until [`Clock::turn`] moves it.
     pub fn turned(at: DateTime<Utc>) -> Clock {
-        Clock(Arc::new(Source::Turned(watch::Sender::new(at))))
+        Clock(Arc::new(Source::Turned { now: watch::Sender::new(at), machine_ahead: AtomicI64::new(0) }))
     }
 
     /// What time it is.
     pub fn now(&self) -> DateTime<Utc> {
         match &*self.0 {
             Source::Machine { ahead, .. } => machine() + TimeDelta::microseconds(ahead.load(Ordering::Relaxed)),
-            Source::Turned(at) => *at.borrow(),
+            Source::Turned { now, .. } => *now.borrow(),
+        }
+    }
+
+    /// What time it is by the machine's own clock, which the database corrects nothing of.
+    pub fn machine_now(&self) -> DateTime<Utc> {
+        match &*self.0 {
+            Source::Machine { .. } => machine(),
+            Source::Turned { now, machine_ahead } => {
+                *now.borrow() + TimeDelta::microseconds(machine_ahead.load(Ordering::Relaxed))
+            }
+        }
+    }
+
+    /// By how much this clock is ahead of the machine's own.
+    pub fn ahead_of_machine(&self) -> TimeDelta {
+        match &*self.0 {
+            Source::Machine { ahead, .. } => TimeDelta::microseconds(ahead.load(Ordering::Relaxed)),
+            Source::Turned { machine_ahead, .. } => TimeDelta::microseconds(-machine_ahead.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Says how the database's time differs from the machine's, if by more whole seconds than the allowance.
+    pub fn disagreement(&self, allowance: Duration) -> Option<String> {
+        let ahead = self.ahead_of_machine().num_seconds();
+        let (seconds, direction) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
+        let differs = seconds > allowance.as_secs();
+        differs.then(|| format!("the database's time is {seconds} s {direction} this machine's: set both clocks right"))
+    }
+
+    /// Sets the machine's own clock of a turned clock. That of a machine cannot be set.
+    pub fn set_machine_ahead(&self, by: TimeDelta) {
+        if let Source::Turned { machine_ahead, .. } = &*self.0 {
+            machine_ahead.store(by.num_microseconds().unwrap_or(0), Ordering::Relaxed);
         }
     }
 
@@ -55,14 +89,14 @@ impl Clock {
     pub fn is_set(&self) -> bool {
         match &*self.0 {
             Source::Machine { known, .. } => known.load(Ordering::Acquire),
-            Source::Turned(_) => true,
+            Source::Turned { .. } => true,
         }
     }
 
     /// Moves a turned clock forward and wakes who waits on it. The machine's clock cannot be turned.
     pub fn turn(&self, by: Duration) {
-        if let Source::Turned(at) = &*self.0 {
-            at.send_modify(|at| *at += by);
+        if let Source::Turned { now, .. } = &*self.0 {
+            now.send_modify(|now| *now += by);
         }
     }
 
@@ -72,7 +106,7 @@ impl Clock {
             Source::Machine { .. } => {
                 tokio::time::sleep((at - self.now()).to_std().unwrap_or_default()).await;
             }
-            Source::Turned(now) => {
+            Source::Turned { now, .. } => {
                 let mut now = now.subscribe();
                 // The sender lives in this clock, so waiting ends only by the time.
                 let _ended = now.wait_for(|now| *now >= at).await;

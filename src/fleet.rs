@@ -107,6 +107,13 @@ impl Fleet {
         }
     }
 
+    fn log_outcome<T>(&self, doing: &'static str, consequence: &str, outcome: &sqlx::Result<T>) {
+        match outcome {
+            Ok(_) => self.shared.failures.succeeded(None, doing),
+            Err(error) => self.shared.failures.failed(None, doing, consequence, &told(error)),
+        }
+    }
+
     async fn look(&mut self) {
         while let Some(ended) = self.tasks.try_join_next() {
             if !self.ended(ended).await {
@@ -114,13 +121,12 @@ impl Fleet {
             }
         }
         self.shared.settings = self.settings.borrow_and_update().clone();
-        if let Err(error) = self.shared.database.verify_numbers().await {
-            warn!(error = %told(&error), "verifying the database's sequence of numbers failed");
-        }
+        let verified = self.shared.database.verify_numbers().await;
+        self.log_outcome("verifying the database's sequence of numbers", "trying again", &verified);
         self.renew().await;
-        if let Err(error) = self.share().await {
-            warn!(error = %told(&error), "sharing the tenants among the replicas failed");
-        }
+        let shared = self.share().await;
+        self.log_outcome("sharing the tenants among the replicas", "trying again", &shared);
+        self.shared.failures.end_quiet();
         self.shared.metrics.leases.set(i64::try_from(self.workers.len()).unwrap_or(i64::MAX));
     }
 
@@ -128,10 +134,10 @@ impl Fleet {
     async fn renew(&mut self) {
         let leases: Vec<&Lease> =
             self.workers.values().filter(|worker| !worker.lost).map(|worker| &worker.lease).collect();
-        let lost: Vec<TenantId> = match self.holder.renew(&self.shared.database, &leases).await {
-            Ok(lost) => lost.into_iter().map(|lease| lease.tenant().clone()).collect(),
-            Err(error) => return warn!(error = %told(&error), "renewing the tenants' leases failed"),
-        };
+        let renewed = self.holder.renew(&self.shared.database, &leases).await;
+        self.log_outcome("renewing the tenants' leases", "trying again until they end", &renewed);
+        let Ok(lost) = renewed else { return };
+        let lost: Vec<TenantId> = lost.into_iter().map(|lease| lease.tenant().clone()).collect();
         for tenant in lost {
             if let Some(worker) = self.workers.get_mut(&tenant) {
                 warn!(%tenant, "the tenant's lease was lost to another replica: what was under way is dropped");
@@ -234,9 +240,9 @@ impl Fleet {
         self.shared.arrivals.forget(&tenant);
         if let Some(worker) = self.workers.remove(&tenant)
             && !worker.lost
-            && let Err(error) = worker.lease.release(&self.shared.database).await
         {
-            warn!(%tenant, error = %told(&error), "giving up the tenant's lease failed: it runs out by itself");
+            let released = worker.lease.release(&self.shared.database).await;
+            self.log_outcome("giving up a tenant's lease", "it runs out", &released);
         }
         true
     }

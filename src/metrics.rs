@@ -30,6 +30,8 @@ pub struct Received {
 /// Labels of what is turned away.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Refused {
+    /// The configured tenant that the request named; empty when it named none.
+    pub tenant: String,
     /// Why.
     pub reason: &'static str,
 }
@@ -167,6 +169,7 @@ pub struct Metrics {
     pub removals_held: Family<OfKind, Gauge>,
     pub unreadable: Family<OfKind, Gauge>,
     pub leases: Gauge<i64, AtomicI64>,
+    pub clock_difference: Gauge<f64, AtomicU64>,
     pub settings_reload_failed: Gauge<i64, AtomicI64>,
     pub hooks: Family<Hooks, Gauge>,
 }
@@ -211,6 +214,7 @@ impl Default for Metrics {
             removals_held: Family::default(),
             unreadable: Family::default(),
             leases: Gauge::default(),
+            clock_difference: Gauge::default(),
             settings_reload_failed: Gauge::default(),
             hooks: Family::default(),
         };
@@ -309,6 +313,12 @@ impl Default for Metrics {
         );
         registry.register("hooks", "Events that are registered at Cegid, or that it refuses", metrics.hooks.clone());
         registry.register("leases_held", "Tenants that this replica works", metrics.leases.clone());
+        registry.register_with_unit(
+            "clock_difference",
+            "How much the database's time is ahead of this machine's",
+            seconds(),
+            metrics.clock_difference.clone(),
+        );
         registry.register(
             "settings_reload_failed",
             "1 when the settings were wrong as they were last read, and older ones are in use",

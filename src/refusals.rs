@@ -1,7 +1,9 @@
 //! Tables `refusal_count` and `refusal`: what was turned away, and why.
 //!
 //! A stranger must not be able to make us write: refusals are counted and kept in memory, and written at most once a
-//! second, in a bounded number of rows, however many come.
+//! second, in a bounded number of rows, however many come. Log lines are bounded in the same way: one when a series of
+//! refusals begins, for one reason and one tenant, summaries at growing intervals, and one when it is over. None holds
+//! what the sender chose.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,7 +13,7 @@ use std::{
 };
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     clock::Clock,
@@ -19,12 +21,17 @@ use crate::{
     domain::TenantId,
     lifecycle::Stop,
     settings,
+    telemetry::{FailureCount, FailureLog, FailureSeries},
 };
 
 /// Newest refusals kept between two writings.
 const KEPT: usize = 50;
-/// Bytes of a path that are kept.
+/// Characters of a path that are kept.
 const PATH: usize = 120;
+/// Characters of a method that are kept; the parser takes any token for one.
+const MAX_METHOD_LENGTH: usize = 16;
+/// After this much time without one, a series of refusals is over: Cegid sends callbacks every 15 minutes.
+const SERIES_QUIET_TIME: Duration = Duration::from_secs(3600);
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// Minutes counted in memory while the database is away.
 const COUNTED: usize = 10_000;
@@ -54,20 +61,24 @@ struct Gathered {
 #[derive(Debug)]
 pub struct Refusals {
     gathered: Mutex<Gathered>,
+    series: Mutex<HashMap<(&'static str, Option<TenantId>), FailureSeries>>,
     clock: Clock,
 }
 
 impl Refusals {
     /// None yet.
     pub fn new(clock: Clock) -> Refusals {
-        Refusals { gathered: Mutex::default(), clock }
+        Refusals { gathered: Mutex::default(), series: Mutex::default(), clock }
     }
 
-    /// Counts it and keeps it among the last.
-    pub fn note(&self, mut refused: Refused) {
+    /// Counts it and keeps it among the last. What the service could not take, whoever sent it, is its own fault.
+    pub fn note(&self, mut refused: Refused, is_our_fault: bool) {
+        // What concerns all tenants is logged once.
+        self.log(refused.reason, refused.tenant.as_ref().filter(|_| !is_our_fault));
         let now = self.clock.now();
         let minute = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
         refused.path = refused.path.chars().filter(|c| !c.is_control()).take(PATH).collect();
+        refused.method = refused.method.chars().take(MAX_METHOD_LENGTH).collect();
         let tenant = refused.tenant.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         if gathered.counts.len() < COUNTED {
@@ -79,15 +90,40 @@ impl Refusals {
         gathered.last.push_back((now, refused));
     }
 
+    fn log(&self, reason: &'static str, tenant: Option<&TenantId>) {
+        let count = {
+            let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+            series.entry((reason, tenant.cloned())).or_default().failed()
+        };
+        let Some(FailureCount { failures: requests, time }) = count else { return };
+        let (tenant, seconds) = (tenant.map(tracing::field::display), time.as_secs());
+        warn!(tenant, reason, requests, seconds, "requests are refused: table refusal holds the last ones");
+    }
+
+    /// Logs which series of refusals are over.
+    fn end_series(&self) {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).retain(|(reason, tenant), series| {
+            let Some(FailureCount { failures: requests, time }) = series.end_if_quiet(SERIES_QUIET_TIME) else {
+                return true;
+            };
+            let (tenant, seconds) = (tenant.as_ref().map(tracing::field::display), time.as_secs());
+            info!(tenant, reason, requests, seconds, "no request was refused for this reason for an hour");
+            false
+        });
+    }
+
     /// Writes what was noted, until the stop; what could not be written is kept for the next time.
     pub async fn run(&self, database: Database, retention: settings::Retention, stop: Stop) {
+        let failures = FailureLog::new("writing refused requests", "they are kept for the next time");
         loop {
             let last_time = tokio::select! {
                 () = stop.draining() => true,
                 () = tokio::time::sleep(WRITE_EVERY) => false,
             };
-            if let Err(error) = self.write(&database, &retention).await {
-                warn!(error = %told(&error), "writing refused requests failed: they are kept for the next time");
+            self.end_series();
+            match self.write(&database, &retention).await {
+                Ok(()) => failures.succeeded(),
+                Err(error) => failures.failed(&told(&error)),
             }
             if last_time {
                 return;

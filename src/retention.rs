@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
     clock::Clock,
@@ -22,6 +22,7 @@ use crate::{
     refusals,
     settings::Retention,
     subjects, sweeps,
+    telemetry::FailureLog,
 };
 
 /// How often it is looked what is old.
@@ -31,11 +32,16 @@ const COUNTS: Duration = Duration::from_secs(90 * 86400);
 
 /// Forgets until the stop.
 pub async fn run(database: Database, retention: Retention, clock: Clock, stop: Stop) {
+    let failures = FailureLog::new("forgetting what is old", "it is tried again in an hour");
     while !stop.asked() {
         match forget(&database, &retention, &clock).await {
-            Ok(0) => {}
-            Ok(deliveries) => info!(deliveries, "what was received is forgotten: its time is over"),
-            Err(error) => warn!(error = %told(&error), "forgetting what is old failed: it is tried again in an hour"),
+            Ok(deliveries) => {
+                failures.succeeded();
+                if deliveries > 0 {
+                    info!(deliveries, "what was received is forgotten: its time is over");
+                }
+            }
+            Err(error) => failures.failed(&told(&error)),
         }
         tokio::select! {
             () = stop.draining() => return,

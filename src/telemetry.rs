@@ -1,6 +1,12 @@
-//! Log lines: text on a terminal, JSON otherwise.
+//! Log lines: text on a terminal, JSON otherwise; few of them, however often the same fails.
 
-use std::io::{IsTerminal, stderr};
+mod failures;
+
+use std::{
+    collections::HashMap,
+    io::{IsTerminal, stderr},
+    sync::{Mutex, PoisonError},
+};
 
 use tracing_subscriber::{
     EnvFilter,
@@ -8,6 +14,8 @@ use tracing_subscriber::{
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
+
+pub use failures::{FailureCount, FailureLog, FailureSeries, WorkerFailures};
 
 use crate::settings::{Log, LogFormat};
 
@@ -43,9 +51,13 @@ where
     W: for<'line> MakeWriter<'line> + Send + Sync + 'static,
 {
     // The message of a panic may quote what was being read: only the place is told.
-    std::panic::set_hook(Box::new(|panic| {
+    let places: Mutex<HashMap<String, FailureSeries>> = Mutex::default();
+    std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a task panicked");
+        let count = places.lock().unwrap_or_else(PoisonError::into_inner).entry(place.clone()).or_default().failed();
+        if let Some(FailureCount { failures, .. }) = count {
+            tracing::error!(place, failures, "a task panicked");
+        }
     }));
     let filter = filter(settings)?;
     let json = match settings.format {

@@ -5,11 +5,14 @@ use std::{
     fmt,
 };
 
+use cegid_simulator::Outcome;
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::{
     events::failover::Lost,
-    leaks, truth, unreadable,
+    leaks,
+    load::FORGED,
+    truth, unreadable,
     world::{Tenant, World},
 };
 
@@ -110,6 +113,7 @@ pub async fn balance(world: &World, known: &Known) -> anyhow::Result<Vec<Line>> 
         leaks::line(world).await?,
         isolated(world, known).await?,
         on_time(world).await?,
+        nothing_genuine_refused(world),
     ])
 }
 
@@ -300,6 +304,23 @@ async fn on_time(world: &World) -> anyhow::Result<Line> {
         .iter()
         .map(|replica| replica.log().matches("clock is set wrong for the crash suite").count())
         .sum();
-    let counted = format!("{leases} take-overs, {shifted} starts on a machine whose clock is 2 h off");
+    let counted = format!(
+        "{leases} take-overs, {shifted} starts on a machine whose clock is 2 h off, a database that is {} s ahead",
+        world.database_ahead
+    );
     Ok(Line { holds: "every time is the database's", counted, wrong })
+}
+
+/// Whatever clock is wrong: a genuine callback may be told to come again, and is never refused for good.
+fn nothing_genuine_refused(world: &World) -> Line {
+    let (mut sent, mut wrong) = (0, Vec::new());
+    for tenant in &world.tenants {
+        for sent_one in tenant.simulator.sent().into_iter().filter(|sent| !sent.body.contains(FORGED)) {
+            sent += 1;
+            if sent_one.outcome == Outcome::Answered(403) {
+                wrong.push(format!("{}: {} was refused at {}", tenant.id, sent_one.body, sent_one.at));
+            }
+        }
+    }
+    Line { holds: "no genuine callback is refused", counted: format!("{sent} sent"), wrong }
 }

@@ -158,7 +158,7 @@ impl Event {
             Event::Freeze => "lost its tenants and was refused",
             Event::Stop => "ended with 0",
             Event::Clock => "started with the wrong time",
-            Event::PostgresCrash | Event::PostgresAway | Event::ReadOnly => "warnings of replicas",
+            Event::PostgresCrash | Event::PostgresAway | Event::ReadOnly => "failures that replicas met",
             Event::Terminate => "connections were ended",
             Event::Slots => "slots were taken",
             Event::Silence => "connections passed nothing on",

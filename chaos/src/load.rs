@@ -28,6 +28,9 @@ const SENT_AGAIN: usize = 200;
 const MISHAPS: CallbackFaults =
     CallbackFaults { drop_percent: 4, duplicate_percent: 5, shuffle: true, delay_percent: 5, delay_millis: 1500 };
 
+/// Event of callbacks that another tenant's secret signed.
+pub const FORGED: &str = "vacancy_forged";
+
 /// What the load did.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -118,7 +121,7 @@ async fn work(simulator: Simulator, mut random: Random, forger: Forger, counts: 
             let key = random.pick(&keys.vacancies);
             let raw = RawCallback {
                 url: forger.url.clone(),
-                body: format!(r#"{{"reference":"{key}","event_type":"vacancy_forged"}}"#).into_bytes(),
+                body: format!(r#"{{"reference":"{key}","event_type":"{FORGED}"}}"#).into_bytes(),
                 content_md5: true,
                 secret: Some(forger.secret.clone()),
                 ..RawCallback::default()

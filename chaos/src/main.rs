@@ -38,12 +38,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let plan = Plan {
-        seed: arguments.seed,
-        replicas: usize::from(arguments.replicas),
-        tenants: usize::from(arguments.tenants),
-        small: true,
-    };
+    let plan = Plan::storm(arguments.seed, usize::from(arguments.replicas), usize::from(arguments.tenants));
     match run(plan, arguments.time).await {
         Ok(outcome) => {
             println!("{outcome}");

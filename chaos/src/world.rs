@@ -14,7 +14,7 @@ use chrono::DateTime;
 use fault_proxy::Proxy;
 use private_postgres::{Options, Server};
 use sqlx::{
-    PgPool,
+    AssertSqlSafe, ConnectOptions, Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tempfile::TempDir;
@@ -25,6 +25,7 @@ use crate::{
     history,
     patience::until_holds,
     program::program,
+    random::Random,
     replica::{Armed, Replica},
 };
 
@@ -68,6 +69,9 @@ const SETTINGS: [(&str, &str); 21] = [
     ("TENANT_DEFAULTS__REFERENTIALS", ""),
 ];
 
+/// By how many seconds the database's time differs from everybody else's, if it does. Longer than callbacks live.
+const DATABASE_SHIFT: i64 = 900;
+
 /// How large a world is.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -79,6 +83,16 @@ pub struct Plan {
     pub tenants: usize,
     /// Whether there is one more, of few records, that no load changes.
     pub small: bool,
+    /// Seconds by which the database's time is ahead of everybody else's.
+    pub database_ahead: i64,
+}
+
+impl Plan {
+    /// For a storm: whether the database's time is right is drawn from the seed.
+    pub fn storm(seed: u64, replicas: usize, tenants: usize) -> Plan {
+        let database_ahead = Random::new(seed).pick(&[0, DATABASE_SHIFT, -DATABASE_SHIFT]);
+        Plan { seed, replicas, tenants, small: true, database_ahead }
+    }
 }
 
 /// A customer's Cegid.
@@ -137,7 +151,23 @@ pub struct World {
     pub front: Front,
     /// The password in the database's address.
     pub password: String,
+    /// Seconds by which the database's time is ahead of everybody else's.
+    pub database_ahead: i64,
     _directory: TempDir,
+}
+
+/// From now on whoever connects finds a `clock_timestamp()` in front of the server's own.
+async fn shift_time(own: &PgConnectOptions, seconds: i64) -> anyhow::Result<()> {
+    let mut connection = own.connect().await?;
+    let statements = format!(
+        "create function public.clock_timestamp() returns timestamptz language sql volatile as
+           $$ select pg_catalog.clock_timestamp() + interval '{seconds} seconds' $$;
+         alter database {DATABASE} set search_path = public, pg_catalog"
+    );
+    if seconds != 0 {
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await?;
+    }
+    Ok(connection.close().await?)
 }
 
 /// The address with another port, which is a link's.
@@ -168,9 +198,10 @@ impl World {
         let password = url.split(['@', ':']).nth(2).unwrap_or_default().to_owned();
         let settings = Settings::load(None, [("CEGID_INDEXER__DATABASE__URL".to_owned(), url.clone())])
             .map_err(|problems| anyhow!("reading the settings: {problems:?}"))?;
+        let own: PgConnectOptions = url.parse()?;
+        shift_time(&own, plan.database_ahead).await.context("shifting the database's time")?;
         let database = Database::new(&settings.database, LEASE)?;
         database.migrate().await?;
-        let own: PgConnectOptions = url.parse()?;
         let own = own.options([("default_transaction_read_only", "off")]);
         let pool = PgPoolOptions::new().max_connections(4).connect_with(own).await?;
         sqlx::raw_sql(history::TABLES).execute(&pool).await.context("making the history")?;
@@ -209,8 +240,9 @@ impl World {
                 replica.set(&format!("TENANTS__{name}__LOAD_WINDOWS"), "2");
             }
         }
-        let server = Arc::new(server);
-        Ok(World { server, database, pool, tenants, replicas, links, front, password, _directory: directory })
+        let (server, database_ahead) = (Arc::new(server), plan.database_ahead);
+        let _directory = directory;
+        Ok(World { server, database, pool, tenants, replicas, links, front, password, database_ahead, _directory })
     }
 
     /// Tenants that a load changes; they come first.

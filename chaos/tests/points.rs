@@ -10,7 +10,8 @@ use cegid_indexer_chaos::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_dies_at_any_point_leaves_nothing_behind_that_the_next_does_not_finish() {
-    let mut world = World::start(Plan { seed: 1, replicas: 1, tenants: 2, small: false }).await.unwrap();
+    let mut world =
+        World::start(Plan { seed: 1, replicas: 1, tenants: 2, small: false, database_ahead: 0 }).await.unwrap();
     let died = every_point(&mut world).await.unwrap();
     for died in &died {
         let wrong: Vec<String> =

@@ -38,7 +38,26 @@ async fn stop(world: &mut World) {
 }
 
 async fn world() -> World {
-    World::start(Plan { seed: 1, replicas: 1, tenants: 1, small: false }).await.unwrap()
+    world_with(0).await
+}
+
+async fn world_with(database_ahead: i64) -> World {
+    World::start(Plan { seed: 1, replicas: 1, tenants: 1, small: false, database_ahead }).await.unwrap()
+}
+
+/// The answer to a genuine callback.
+async fn answered(world: &World) -> u16 {
+    let raw = RawCallback {
+        url: format!("http://{}/api/talentsoft/v1/acme/events", world.replicas[0].public.at),
+        body: br#"{"reference":"2026-00001","event_type":"vacancy_update"}"#.to_vec(),
+        content_md5: true,
+        ..RawCallback::default()
+    };
+    let answer = async || {
+        let outcome = world.tenants[0].simulator.send_raw(&raw).await.outcome;
+        Ok(if let Outcome::Answered(status) = outcome { Some(status) } else { None })
+    };
+    until("it answers", answer).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,23 +81,28 @@ async fn a_right_callback_is_not_refused_by_a_wrong_clock() {
     world.links[0].database.refuse().await.unwrap();
     // By this clock every signature has expired.
     world.replicas[0].start(Armed { shift: 7200, ..Armed::default() }).unwrap();
-    let raw = RawCallback {
-        url: format!("http://{}/api/talentsoft/v1/acme/events", world.replicas[0].public.at),
-        body: br#"{"reference":"2026-00001","event_type":"vacancy_update"}"#.to_vec(),
-        content_md5: true,
-        ..RawCallback::default()
-    };
-    let simulator = world.tenants[0].simulator.clone();
-    let answered = async || {
-        let outcome = simulator.send_raw(&raw).await.outcome;
-        Ok(if let Outcome::Answered(status) = outcome { Some(status) } else { None })
-    };
-    assert_eq!(until("it answers", answered).await.unwrap(), 503);
+    assert_eq!(answered(&world).await, 503);
     world.links[0].database.accept_again().await.unwrap();
     works(&mut world).await;
-    assert_eq!(until("it answers", answered).await.unwrap(), 200);
+    assert_eq!(answered(&world).await, 200);
     assert_eq!(world.number("select count(*) from chaos.wrong_time").await.unwrap(), 0);
     stop(&mut world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_callback_is_not_refused_by_a_database_whose_clock_is_wrong() {
+    for database_ahead in [900, -900] {
+        let mut world = world_with(database_ahead).await;
+        world.replicas[0].start(Armed::default()).unwrap();
+        works(&mut world).await;
+        assert_eq!(answered(&world).await, 200, "{database_ahead} s ahead");
+        // Once, however often it is looked.
+        let says = "the database's time is ";
+        until_holds("it warns", async || Ok(world.replicas[0].log().matches(says).count() == 1)).await.unwrap();
+        // What is stored bears the database's time.
+        assert_eq!(world.number("select count(*) from chaos.wrong_time").await.unwrap(), 0);
+        stop(&mut world).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

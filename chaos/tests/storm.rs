@@ -9,7 +9,7 @@ const TIME: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_the_ledger_balances() {
-    let outcome = run(Plan { seed: SEED, replicas: 3, tenants: 3, small: true }, TIME).await.unwrap();
+    let outcome = run(Plan::storm(SEED, 3, 3), TIME).await.unwrap();
     println!("{outcome}");
     assert!(outcome.balances(), "{outcome}");
 }

@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
 
-use crate::database::{Database, Held, told};
+use crate::{
+    database::{Database, Held, told},
+    telemetry::FailureLog,
+};
 
 /// A connection that was not used for so long is looked at before callbacks are trusted to it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -27,13 +29,15 @@ pub(super) struct Session {
     used: Instant,
     /// Since when there is none.
     lost: Option<Instant>,
+    failures: FailureLog,
 }
 
 impl Session {
     /// Not connected yet; from now on the worker waits until it is.
     pub(super) fn new(database: Database, commit_timeout: Duration) -> Session {
         database.reserve_for_receiving(true);
-        Session { database, commit_timeout, connection: None, used: Instant::now(), lost: None }
+        let failures = FailureLog::new("receiving's connection to the database", "callbacks wait for another one");
+        Session { database, commit_timeout, connection: None, used: Instant::now(), lost: None, failures }
     }
 
     /// A connection that answered a moment ago. None if there is none until `until`, or none for longer than a commit
@@ -75,7 +79,7 @@ impl Session {
     /// It is in an unknown state, or leads to the wrong server: not to be used again.
     pub(super) fn lose(&mut self, why: &str) {
         if self.connection.take().is_some() {
-            info!(why, "receiving has lost its connection to the database");
+            self.failures.failed(&why);
             self.lost = Some(Instant::now());
             self.database.reserve_for_receiving(true);
         }
@@ -84,13 +88,13 @@ impl Session {
     async fn connect(&mut self) -> bool {
         match self.database.held_for_receiving(self.commit_timeout).await {
             Ok(connected) => {
-                info!("receiving is connected to the database");
+                self.failures.succeeded();
                 (self.connection, self.lost, self.used) = (Some(connected), None, Instant::now());
                 self.database.reserve_for_receiving(false);
                 true
             }
             Err(error) => {
-                warn!(error = %told(&error), "receiving cannot connect to the database");
+                self.failures.failed(&told(&error));
                 self.database.close_idle().await;
                 sleep(RECONNECT).await;
                 false

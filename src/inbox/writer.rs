@@ -2,12 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, sleep_until, timeout, timeout_at},
-};
-use tracing::warn;
-
 use super::{NotStored, Readiness, Waiting, append, aside::Aside, budget::Budget, session::Session};
 use crate::{
     arrivals::Arrivals,
@@ -17,6 +11,11 @@ use crate::{
     lifecycle::Stop,
     metrics::Metrics,
     settings::Receive,
+    telemetry::FailureLog,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 /// Rows in one statement; a larger request still goes in whole.
@@ -32,6 +31,10 @@ const REFUSED: Duration = Duration::from_secs(5);
 /// Questions that wait for an answer.
 const ASKING: usize = 16;
 
+/// Any sender may send such data, again and again.
+static UNSTORABLE: FailureLog =
+    FailureLog::new("storing a callback with its subject", "it is kept without its subject, as ignored");
+
 /// Appends what the inbox was handed, and answers when it is committed.
 pub struct Writer {
     callbacks: mpsc::Receiver<Waiting>,
@@ -44,6 +47,7 @@ pub struct Writer {
     session: Session,
     budget: Budget,
     aside: Aside,
+    failures: FailureLog,
     /// When callbacks could not be stored last, and when others could.
     failed: Option<Instant>,
     succeeded: Option<Instant>,
@@ -78,6 +82,7 @@ impl Writer {
             commit_timeout: receive.commit_timeout,
             budget: Budget::new(receive.new_keys_per_minute),
             aside: Aside::default(),
+            failures: FailureLog::new("storing callbacks", "the senders are told to try again"),
             failed: None,
             succeeded: None,
         }
@@ -157,7 +162,7 @@ impl Writer {
                     parts.extend([rest, part]);
                 }
                 Err(Failure::Data) => {
-                    warn!("a callback's data cannot be stored: keeping it without its subject");
+                    UNSTORABLE.failed(&"the database refuses its data");
                     match self.append(&part, true, until).await {
                         Ok(()) => self.accept(part),
                         Err(_) => refuse(part),
@@ -217,6 +222,7 @@ impl Writer {
                         .commits
                         .observe(callbacks.iter().map(|callback| callback.events().len()).sum::<usize>() as f64);
                     (self.succeeded, self.failed) = (Some(Instant::now()), None);
+                    self.failures.succeeded();
                     return Ok(());
                 }
                 Ok(Ok(None)) => {
@@ -237,7 +243,7 @@ impl Writer {
                 Failure::Contention => contended += 1,
                 Failure::Data => return Err(Failure::Data),
                 Failure::Raised => {
-                    warn!(error = %told(&error), "a trigger refuses callbacks: those that it refuses alone are to be sent again");
+                    self.failures.failed(&format!("a trigger refuses them: {}", told(&error)));
                     return Err(Failure::Raised);
                 }
                 Failure::Away => {
@@ -249,7 +255,7 @@ impl Writer {
                             continue;
                         }
                     }
-                    warn!(error = %told(&error), "storing callbacks failed: the senders are told to try again");
+                    self.failures.failed(&told(&error));
                     self.failed = Some(Instant::now());
                     return Err(Failure::Away);
                 }

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 use axum::{
     body::Body,
     extract::{ConnectInfo, Request},
-    http::{HeaderMap, Method, StatusCode},
+    http::{StatusCode, Uri, request::Parts},
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
@@ -39,17 +39,6 @@ pub(super) fn is_signed(query: &str) -> bool {
     query.split('&').any(|parameter| parameter.split('=').next() == Some("signature"))
 }
 
-/// What is kept of a request that is turned away.
-pub(super) fn refused(request: &Request, reason: &'static str) -> Refused {
-    Refused {
-        reason,
-        tenant: None,
-        method: request.method().to_string(),
-        path: request.uri().path().to_owned(),
-        peer: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()),
-    }
-}
-
 /// The body, or none as soon as it is larger than `limit`.
 async fn capped(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::Error> {
     let mut read = BytesMut::new();
@@ -76,31 +65,43 @@ async fn drop_rest(mut body: Body) {
 }
 
 impl Intake {
+    /// What is kept of a request that is turned away.
+    pub(super) fn refused(&self, parts: &Parts, reason: &'static str) -> Refused {
+        Refused {
+            reason,
+            tenant: self.tenant_named(&parts.uri),
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()),
+        }
+    }
+
+    /// The configured tenant that a request names, by its client id or else by its path, whatever else is wrong with it.
+    fn tenant_named(&self, uri: &Uri) -> Option<TenantId> {
+        let directory = self.directory.entries();
+        let by_client = signature::client_ids(uri.query().unwrap_or_default())
+            .find_map(|client_id| directory.by_client.get(&*client_id));
+        let by_name = || directory.by_name.get(self.public_path(uri.path()).1?);
+        by_client.or_else(by_name).map(|known| known.id.clone())
+    }
+
     /// Lets a verified request through, with what is to be noted if it cannot be stored.
-    pub(super) async fn verify(&self, request: Request, path: Path) -> Result<(VerifiedCallback, Refused), Response> {
-        let mut refusal = refused(&request, "");
+    pub(super) async fn verify(&self, request: Request, path: Path) -> Result<(VerifiedCallback, Parts), Response> {
         let (parts, body) = request.into_parts();
         let body = match self.read(body).await {
             Ok(body) => body,
-            Err((reason, status)) => return Err(self.refuse(Refused { reason, ..refusal }, status)),
+            Err((reason, status)) => return Err(self.refuse(self.refused(&parts, reason), status)),
         };
         if !self.clock.is_set() {
             // It says whether a signature has expired: a right one must not be turned away by the wrong time.
-            return Err(self.refuse(Refused { reason: "no_clock", ..refusal }, StatusCode::SERVICE_UNAVAILABLE));
+            return Err(self.refuse(self.refused(&parts, "no_clock"), StatusCode::SERVICE_UNAVAILABLE));
         }
-        let raw_path = parts.uri.path();
-        let query = parts.uri.query().unwrap_or_default();
-        let verified = self.tenant_of(&parts.method, raw_path, query, &parts.headers, &body);
-        match verified {
+        match self.tenant_of(&parts, &body) {
             Ok(tenant) => {
-                refusal.tenant = Some(tenant.clone());
                 let callback = VerifiedCallback::new(tenant, self.clock.now(), body, path == Path::Ping);
-                Ok((callback, refusal))
+                Ok((callback, parts))
             }
-            Err((reason, tenant)) => {
-                let refused = Refused { reason: reason.as_str(), tenant, ..refusal };
-                Err(self.refuse(refused, StatusCode::FORBIDDEN))
-            }
+            Err(reason) => Err(self.refuse(self.refused(&parts, reason.as_str()), StatusCode::FORBIDDEN)),
         }
     }
 
@@ -118,20 +119,16 @@ impl Intake {
         }
     }
 
-    /// The tenant whose secret verifies the request; otherwise why not, and the configured tenant that it named.
-    fn tenant_of(
-        &self,
-        method: &Method,
-        path: &str,
-        query: &str,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Result<TenantId, (Refusal, Option<TenantId>)> {
+    /// The tenant whose secret verifies the request; otherwise why not.
+    ///
+    /// A request is in time by either of two clocks, the database's and this machine's: a wrong one must not refuse what
+    /// is right by the other.
+    fn tenant_of(&self, parts: &Parts, body: &[u8]) -> Result<TenantId, Refusal> {
+        let (method, headers) = (&parts.method, &parts.headers);
         let directory = self.directory.entries();
-        let (public_path, named) = self.public_path(path);
+        let (public_path, named) = self.public_path(parts.uri.path());
         let named = named.map(|name| directory.by_name.get(name));
-        let query =
-            SignedQuery::parse(query).map_err(|refusal| (refusal, named.flatten().map(|known| known.id.clone())))?;
+        let query = SignedQuery::parse(parts.uri.query().unwrap_or_default())?;
         let client = directory.by_client.get(query.client_id());
         // With a tenant in the path, both must agree.
         let known = match (named, client) {
@@ -141,18 +138,19 @@ impl Intake {
             (Some(_), None) => Err(Refusal::UnknownTenant),
         };
         let request = signature::Request { method: method.as_str(), path: &public_path, headers, body };
-        let (now, skew) = (self.clock.now(), self.limits.skew);
+        let (now, machine_now, skew) = (self.clock.now(), self.clock.machine_now(), self.limits.skew);
+        let (earlier, later) = (now.min(machine_now), now.max(machine_now));
         match known {
-            Ok(known) => match signature::verify(&request, &query, &known.secrets, now, skew) {
-                Ok(_) if self.is_long_lived(&known.id, signature::lifetime(headers, now)) => {
-                    Err((Refusal::LongLived, Some(known.id.clone())))
+            Ok(known) => {
+                signature::verify(&request, &query, &known.secrets, earlier, skew)?;
+                if self.is_long_lived(&known.id, signature::lifetime(headers, later)) {
+                    return Err(Refusal::LongLived);
                 }
-                Ok(_) => Ok(known.id.clone()),
-                Err(refusal) => Err((refusal, Some(known.id.clone()))),
-            },
+                Ok(known.id.clone())
+            }
             Err(refusal) => {
-                signature::refuse_unknown(&request, &query, now, skew);
-                Err((refusal, client.map(|known| known.id.clone())))
+                signature::refuse_unknown(&request, &query, earlier, skew);
+                Err(refusal)
             }
         }
     }

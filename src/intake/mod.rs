@@ -23,7 +23,7 @@ use std::{
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{StatusCode, header},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -156,7 +156,7 @@ impl Intake {
                 .route(&format!("{prefix}{PINGS}"), get(ping).post(ping))
                 .route(&format!("{prefix}{TENANT_PINGS}"), get(ping).post(ping));
         }
-        router.method_not_allowed_fallback(wrong_method).with_state(self)
+        router.method_not_allowed_fallback(wrong_method).fallback(unknown_path).with_state(self)
     }
 
     /// A tenant's callbacks alone, with every check and nothing stored: what the bench compares receiving with.
@@ -175,8 +175,9 @@ impl Intake {
     }
 
     fn refuse(&self, refused: Refused, status: StatusCode) -> Response {
-        self.metrics.refusals.get_or_create(&crate::metrics::Refused { reason: refused.reason }).inc();
-        self.refusals.note(refused);
+        let tenant = refused.tenant.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.metrics.refusals.get_or_create(&crate::metrics::Refused { tenant, reason: refused.reason }).inc();
+        self.refusals.note(refused, status == StatusCode::SERVICE_UNAVAILABLE);
         match status {
             StatusCode::SERVICE_UNAVAILABLE => {
                 (status, [(header::RETRY_AFTER, RETRY_AFTER)], r#"{"status":"unavailable"}"#).into_response()
@@ -187,7 +188,7 @@ impl Intake {
     }
 
     /// Stores a verified callback and answers.
-    async fn record(&self, callback: VerifiedCallback, refused: Refused) -> Response {
+    async fn record(&self, callback: VerifiedCallback, parts: &Parts) -> Response {
         let labels: Vec<(TenantId, &'static str)> =
             callback.events().iter().map(|event| (callback.tenant().clone(), event.metric_label())).collect();
         kill::point("request-read");
@@ -197,18 +198,13 @@ impl Intake {
             let labels = Received { tenant: tenant.to_string(), event: event.to_owned(), outcome };
             self.metrics.deliveries.get_or_create(&labels).inc();
         }
-        match stored {
-            Ok(()) => accepted(),
-            Err(NotStored::Full) => {
-                self.refuse(Refused { reason: "no_room", ..refused }, StatusCode::SERVICE_UNAVAILABLE)
-            }
-            Err(NotStored::Database) => {
-                self.refuse(Refused { reason: "not_committed", ..refused }, StatusCode::SERVICE_UNAVAILABLE)
-            }
-            Err(NotStored::Stopping) => {
-                self.refuse(Refused { reason: "stopping", ..refused }, StatusCode::SERVICE_UNAVAILABLE)
-            }
-        }
+        let reason = match stored {
+            Ok(()) => return accepted(),
+            Err(NotStored::Full) => "no_room",
+            Err(NotStored::Database) => "not_committed",
+            Err(NotStored::Stopping) => "stopping",
+        };
+        self.refuse(self.refused(parts, reason), StatusCode::SERVICE_UNAVAILABLE)
     }
 }
 
@@ -219,7 +215,7 @@ fn accepted() -> Response {
 async fn callback(State(intake): State<Intake>, request: Request) -> Response {
     let began = Instant::now();
     let answer = match intake.verify(request, gate::Path::Callback).await {
-        Ok((callback, unstored)) => intake.record(callback, unstored).await,
+        Ok((callback, parts)) => intake.record(callback, &parts).await,
         Err(answer) => answer,
     };
     intake.metrics.accept.observe(began.elapsed().as_secs_f64());
@@ -231,20 +227,29 @@ async fn ping(State(intake): State<Intake>, request: Request) -> Response {
         return match intake.limits.unsigned_pings {
             UnsignedPings::Accept => accepted(),
             UnsignedPings::Refuse => {
-                intake.refuse(gate::refused(&request, Refusal::MissingSignature.as_str()), StatusCode::FORBIDDEN)
+                let (parts, _body) = request.into_parts();
+                intake.refuse(intake.refused(&parts, Refusal::MissingSignature.as_str()), StatusCode::FORBIDDEN)
             }
         };
     }
     match intake.verify(request, gate::Path::Ping).await {
-        Ok((callback, unstored)) => intake.record(callback, unstored).await,
+        Ok((callback, parts)) => intake.record(callback, &parts).await,
         Err(answer) => answer,
     }
 }
 
 async fn wrong_method(State(intake): State<Intake>, path: Option<MatchedPath>, request: Request) -> Response {
-    let mut refused = gate::refused(&request, "method");
+    let (parts, _body) = request.into_parts();
+    let mut refused = intake.refused(&parts, Refusal::Method.as_str());
     if let Some(path) = path {
         refused.path = path.as_str().to_owned();
     }
     intake.refuse(refused, StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// What matches no route: strangers look for what is not here, and a proxy that adds or removes a prefix sends Cegid's
+/// callbacks here.
+async fn unknown_path(State(intake): State<Intake>, request: Request) -> Response {
+    let (parts, _body) = request.into_parts();
+    intake.refuse(intake.refused(&parts, Refusal::UnknownPath.as_str()), StatusCode::NOT_FOUND)
 }

@@ -107,6 +107,11 @@ impl<'a> SignedQuery<'a> {
     }
 }
 
+/// The credentials that a raw query names, whatever else is wrong with it.
+pub fn client_ids(raw_query: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    query::parameters(raw_query).filter(|parameter| parameter.is("client_id")).map(|parameter| parameter.decoded())
+}
+
 /// Checks that the request was signed with one of `secrets` and has not expired at `now`, give or take `skew`.
 ///
 /// An empty secret verifies nothing. The raw query is tried first, for every secret, then the re-encoded one if it

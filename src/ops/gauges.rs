@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tracing::warn;
-
 use crate::{
     clock::Clock,
     database::{Database, told},
@@ -12,16 +10,20 @@ use crate::{
     index::{attachments, documents},
     lifecycle::Stop,
     metrics::{Documents, Hooks, Metrics, OfKind, OfTenant},
-    outbox, subjects, sweeps, unreadable,
+    outbox, subjects, sweeps,
+    telemetry::FailureLog,
+    unreadable,
 };
 
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Reads them until the stop.
 pub async fn run(database: Database, metrics: Arc<Metrics>, clock: Clock, stop: Stop) {
+    let failures = FailureLog::new("reading the gauges", "they stay as they are");
     loop {
-        if let Err(error) = read(&database, &metrics, &clock).await {
-            warn!(error = %told(&error), "reading the gauges failed");
+        match read(&database, &metrics, &clock).await {
+            Ok(()) => failures.succeeded(),
+            Err(error) => failures.failed(&told(&error)),
         }
         tokio::select! {
             () = stop.draining() => return,

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{database::Database, inbox::Readiness, lifecycle::Stop, settings::Settings};
+use crate::{clock::Clock, database::Database, inbox::Readiness, lifecycle::Stop, settings::Settings};
 
 /// An answer holds for so long: whoever can reach `/readyz` must not be able to load the database.
 const HOLDS: Duration = Duration::from_secs(1);
@@ -34,6 +34,7 @@ pub struct Health {
     stop: Stop,
     settings: watch::Receiver<Arc<Settings>>,
     readiness: Readiness,
+    clock: Clock,
     last: Mutex<Option<(Instant, Answer)>>,
 }
 
@@ -57,6 +58,8 @@ struct Report {
     tenants: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<String>,
 }
 
 impl Health {
@@ -66,9 +69,10 @@ impl Health {
         stop: Stop,
         settings: watch::Receiver<Arc<Settings>>,
         readiness: Readiness,
+        clock: Clock,
     ) -> Arc<Health> {
         let (migrated, last) = (AtomicBool::new(false), Mutex::new(None));
-        Arc::new(Health { database, migrated, stop, settings, readiness, last })
+        Arc::new(Health { database, migrated, stop, settings, readiness, clock, last })
     }
 
     /// The schema is current.
@@ -118,7 +122,8 @@ impl Health {
             .is_empty()
             .then_some("no tenant is configured: add a section [tenants.NAME] to the settings");
         let tenants = settings.tenants.keys().map(ToString::to_string).collect();
-        (status, Report { ready, database, stopping, tenants, missing })
+        let clock = self.clock.disagreement(settings.receive.clock_skew);
+        (status, Report { ready, database, stopping, tenants, missing, clock })
     }
 }
 

@@ -17,7 +17,6 @@ use axum::{
 };
 use tokio::sync::watch;
 use tower_http::set_header::SetResponseHeaderLayer;
-use tracing::warn;
 
 use super::{problem::Problem, tenants};
 use crate::{
@@ -27,6 +26,7 @@ use crate::{
     index::{attachments, referentials, search},
     metrics::Metrics,
     settings::Settings,
+    telemetry::FailureLog,
 };
 use answer::{Content, Item, Labels, List, Lists, Results};
 use parameters::Asked;
@@ -83,6 +83,9 @@ pub(super) fn router(
         .with_state(api)
 }
 
+static READING: FailureLog =
+    FailureLog::new("reading the index for an operator", "the reader is told to look at /readyz");
+
 /// What a reader is told of a failure: not its text, which may hold a key.
 pub(super) fn failed(error: &sqlx::Error) -> Problem {
     if search::took_too_long(error) {
@@ -92,7 +95,7 @@ pub(super) fn failed(error: &sqlx::Error) -> Problem {
         ));
     }
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
-    warn!(code = %code, "reading the index for an operator failed");
+    READING.failed(&format!("SQLSTATE {code:?}"));
     Problem::unavailable("the database cannot be read now: see /readyz?verbose")
 }
 
@@ -106,6 +109,7 @@ async fn find(
     let Asked { search: asked, labels } = parameters::read(kind, query.as_deref().unwrap_or_default())?;
     let page = search::find(&api.database, tenant, kind, &asked).await.map_err(|error| failed(&error))?;
     let labels = api.labels(tenant, &page.found, labels).await?;
+    READING.succeeded();
     let ranked = asked.words.as_ref().is_some_and(|words| !words.wanted().is_empty());
     let items = page.found.into_iter().map(|found| Item::new(found, ranked, &labels)).collect();
     Ok(Json(Results { total: page.total, offset: asked.offset, limit: asked.limit, items }).into_response())
@@ -130,6 +134,7 @@ async fn one(
             Some(attachments::count_of(&api.database, tenant, &key).await.map_err(|error| failed(&error))?)
         }
     };
+    READING.succeeded();
     Ok(Json(Content::new(Item::new(found, false, &labels), kept, raw)).into_response())
 }
 

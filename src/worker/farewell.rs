@@ -53,14 +53,14 @@ impl Farewell {
                 () = stop.draining() => return,
             };
             if let Err(error) = unhooked {
-                return self.failed(tenant, "unregistering its hooks", &error).await;
+                return self.failed(tenant, "unregistering the hooks of the disconnected tenant", &error).await;
             }
         }
         if purge_after <= self.now()
             && !stop.asked()
             && let Err(error) = self.purge(lease).await
         {
-            self.failed(tenant, "deleting what is held of it", &error).await;
+            self.failed(tenant, "deleting what is held of the disconnected tenant", &error).await;
         }
     }
 
@@ -69,8 +69,8 @@ impl Farewell {
     }
 
     /// The fleet begins again.
-    async fn failed(&self, tenant: &TenantId, doing: &str, error: &sqlx::Error) {
-        warn!(%tenant, error = %crate::database::told(error), "a disconnected tenant: {doing} failed: trying again");
+    async fn failed(&self, tenant: &TenantId, doing: &'static str, error: &sqlx::Error) {
+        self.shared.failures.failed(Some(tenant), doing, "trying again", &crate::database::told(error));
         tokio::time::sleep(AGAIN).await;
     }
 

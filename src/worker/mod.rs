@@ -40,7 +40,6 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
 };
-use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -53,6 +52,7 @@ use crate::{
     metrics::Metrics,
     outbox::Noted,
     settings::{CandidateReportId, Settings, Tenant},
+    telemetry::WorkerFailures,
     tenancy::Lease,
     tenants::States,
 };
@@ -85,6 +85,8 @@ pub struct Shared {
     pub courtesy: Arc<Courtesy>,
     /// The HTTP client that all tenants share.
     pub http: reqwest::Client,
+    /// What fails again and again, for few log lines.
+    pub failures: Arc<WorkerFailures>,
 }
 
 impl Shared {
@@ -134,7 +136,10 @@ pub async fn run(shared: Shared, settings: Arc<Tenant>, lease: Lease, stop: Stop
     tokio::select! {
         () = stop.aborting() => {}
         failed = ended(&mut stages) => if let Some(failed) = failed {
-            error!(%tenant, panicked = failed.is_panic(), "a stage of the tenant's worker failed: beginning again");
+            let failures = &context.shared.failures;
+            // The message of a panic may quote what was being read.
+            let ended = if failed.is_panic() { "it panicked" } else { "it was cancelled" };
+            failures.failed(Some(tenant), "a stage of the tenant's worker", "the worker begins again", &ended);
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -225,9 +230,9 @@ impl Context {
     }
 
     /// Waits after the database failed, longer each time until something is written: by the machine's clock, since a turned one may stand still.
-    async fn after_failure(&self, doing: &str, error: &(dyn std::error::Error + Sync + 'static)) {
+    async fn after_failure(&self, doing: &'static str, error: &(dyn std::error::Error + Sync + 'static)) {
         let doublings = self.stumbles.fetch_add(1, Ordering::Relaxed).min(5);
-        warn!(tenant = %self.tenant, error = %told(error), "{doing} failed: trying again");
+        self.shared.failures.failed(Some(&self.tenant), doing, "trying again", &told(error));
         tokio::select! {
             () = tokio::time::sleep(AGAIN * (1 << doublings)) => {}
             () = self.stop.draining() => {}

@@ -6,6 +6,7 @@
 mod breaker;
 
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -20,6 +21,7 @@ use crate::{
     cegid::{CallError, Class, Stage},
     clock::Clock,
     domain::{Kind, TenantId},
+    telemetry::{FailureCount, FailureSeries},
 };
 use breaker::Breaker;
 pub use breaker::Condition;
@@ -49,6 +51,14 @@ struct State {
     throttled: Option<DateTime<Utc>>,
     breaker: Breaker,
     lanes: [LaneState; 8],
+    /// By lane and class, for the log.
+    series: HashMap<(usize, &'static str), FailureSeries>,
+}
+
+impl State {
+    fn count_failure(&mut self, lane: Lane, class: &'static str) -> Option<FailureCount> {
+        self.series.entry((lane.index(), class)).or_default().failed()
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -74,6 +84,14 @@ impl Lane {
         match self {
             Lane::Stage(stage) => stage as usize,
             Lane::Sweep(kind) => 6 + kind as usize,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Lane::Stage(stage) => stage.as_str(),
+            Lane::Sweep(Kind::Vacancy) => "vacancy sweep",
+            Lane::Sweep(Kind::Candidate) => "candidate sweep",
         }
     }
 }
@@ -240,6 +258,12 @@ impl Pace {
             Condition::Away { .. } => info!(tenant = %self.tenant, "Cegid answers again"),
             Condition::AuthFailed { .. } => info!(tenant = %self.tenant, "Cegid accepts the credentials again"),
         }
+        for ((_, class), series) in state.series.iter_mut().filter(|((index, _), _)| *index == lane.index()) {
+            if let Some(FailureCount { failures, time }) = series.succeeded() {
+                let (stage, seconds) = (lane.name(), time.as_secs());
+                info!(tenant = %self.tenant, stage, class, failures, seconds, "these calls succeed again");
+            }
+        }
         if over != Condition::Well {
             state.lanes.iter_mut().filter(|lane| !lane.forbidden).for_each(|lane| lane.until = None);
         }
@@ -270,7 +294,9 @@ impl Pace {
                 let pause = error.retry_after.unwrap_or(THROTTLED);
                 state.throttled = state.throttled.max(Some(now + pause));
                 state.breaker.neither(lane, now);
-                info!(tenant = %self.tenant, seconds = pause.as_secs(), "Cegid asks for a pause");
+                if let Some(FailureCount { failures, .. }) = state.count_failure(lane, error.class.as_str()) {
+                    info!(tenant = %self.tenant, seconds = pause.as_secs(), failures, "Cegid asks for a pause");
+                }
                 return;
             }
             // What was asked is wrong, not Cegid.
@@ -284,11 +310,13 @@ impl Pace {
             Class::Forbidden => {
                 state.breaker.neither(lane, now);
                 state.lanes[lane.index()].forbidden = true;
-                warn!(
-                    tenant = %self.tenant, stage = error.stage.as_str(), error = %error,
-                    "Cegid forbids this: {}; it is tried again every 5 minutes, and everything else goes on",
-                    error.stage.right()
-                );
+                if let Some(FailureCount { failures, .. }) = state.count_failure(lane, error.class.as_str()) {
+                    warn!(
+                        tenant = %self.tenant, stage = error.stage.as_str(), failures, error = %error,
+                        "Cegid forbids this: {}; it is tried again every 5 minutes, and everything else goes on",
+                        error.stage.right()
+                    );
+                }
                 PROBE
             }
             Class::Transient | Class::Unexpected => {
@@ -297,9 +325,11 @@ impl Pace {
                 shared.unwrap_or_else(|| shortened(grown(failures), jitter))
             }
         };
-        if error.class != Class::Forbidden {
+        if error.class != Class::Forbidden
+            && let Some(FailureCount { failures, .. }) = state.count_failure(lane, error.class.as_str())
+        {
             let (stage, millis) = (error.stage.as_str(), pause.as_millis());
-            warn!(tenant = %self.tenant, stage, error = %error, pause_ms = millis, "Cegid is not well");
+            warn!(tenant = %self.tenant, stage, failures, error = %error, pause_ms = millis, "Cegid is not well");
         }
         let paused = &mut state.lanes[lane.index()];
         paused.until = Some(now + pause);
@@ -323,11 +353,12 @@ impl Pace {
         state.lanes[lane.index()].until = Some(now + pause);
         state.lanes[lane.index()].failures += 1;
         let (stage, class, status) = (error.stage.as_str(), error.class.as_str(), error.status);
-        let millis = pause.as_millis();
-        warn!(
-            tenant = %self.tenant, stage, items, class, status, pause_ms = millis,
-            "Cegid refuses everything that it is asked here: it is asked again after a pause, beginning with others"
-        );
+        if let Some(FailureCount { failures, .. }) = state.count_failure(lane, class) {
+            warn!(
+                tenant = %self.tenant, stage, items, failures, class, status, pause_ms = pause.as_millis(),
+                "Cegid refuses everything that it is asked here: it is asked again after a pause, beginning with others"
+            );
+        }
         self.publish(&state);
         drop(state);
         self.ended.notify_waiters();

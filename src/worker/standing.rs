@@ -18,6 +18,7 @@ use crate::{
 
 /// How often refused callbacks are looked for while the credentials are refused.
 const LOOK: Duration = Duration::from_secs(60);
+const AGAIN_SOON: &str = "it is tried again in a minute";
 /// The two labels of everything that is shown.
 const SHOWN: [(&str, &str); 4] =
     [("ok", "none"), ("transient", "none"), ("credentials", "refused"), ("credentials", "secret_changed")];
@@ -60,7 +61,8 @@ async fn callbacks_refused(context: &Context, began: DateTime<Utc>) -> i64 {
     match refusals::of_signature(context.database(), &context.tenant, since).await {
         Ok(refused) => refused,
         Err(error) => {
-            warn!(tenant = %context.tenant, error = %crate::database::told(&error), "reading the refused callbacks failed: it is tried again in a minute");
+            let (failures, error) = (&context.shared.failures, crate::database::told(&error));
+            failures.failed(Some(&context.tenant), "reading the refused callbacks", AGAIN_SOON, &error);
             0
         }
     }
@@ -78,7 +80,8 @@ async fn note(context: &Context, condition: &Condition, forged: i64) -> bool {
         Condition::Well | Condition::Away { .. } => return false,
     };
     if let Err(error) = &written {
-        warn!(%tenant, error = %crate::database::told(error), "noting whether Cegid accepts the credentials failed: it is tried again in a minute");
+        let (failures, error) = (&context.shared.failures, crate::database::told(error));
+        failures.failed(Some(tenant), "noting whether Cegid accepts the credentials", AGAIN_SOON, &error);
     }
     written.is_ok()
 }

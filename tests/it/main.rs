@@ -6,6 +6,7 @@ mod answers;
 mod attachments;
 mod bodies;
 mod cegid;
+mod clocks;
 mod container;
 mod convergence;
 mod crashes;

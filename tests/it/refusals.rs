@@ -1,6 +1,12 @@
 //! What is turned away is answered alike, whatever is wrong, and counted by what was wrong.
 
-use crate::harness::{CLIENT_ID, Plan, SECRET, World, raw};
+use std::collections::BTreeMap;
+
+use crate::harness::{
+    CLIENT_ID, Plan, SECRET, World,
+    log::{keep_log, warnings},
+    raw,
+};
 
 const EVENTS: &str = "/api/talentsoft/v1/events";
 const EXPIRES: (&str, &str) = ("X-TS-REC-Expires", "1789000300");
@@ -55,6 +61,99 @@ async fn every_refusal_is_answered_alike_and_counted_by_its_reason() {
             let counted = cegid_indexer::refusals::by_reason(&world.database, since).await.unwrap();
             counted.iter().map(|(_, count)| count).sum::<i64>() == requests.len() as i64
                 && counted.into_iter().collect::<std::collections::BTreeMap<_, _>>() == wanted
+        })
+        .await;
+    world.leave().await;
+}
+
+/// Counts by tenant and reason.
+async fn counts(world: &World) -> BTreeMap<(String, String), i64> {
+    let query = "select tenant, reason, sum(count)::bigint from refusal_count group by 1, 2";
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(query).fetch_all(world.database.pool()).await.unwrap();
+    rows.into_iter().map(|(tenant, reason, count)| ((tenant, reason), count)).collect()
+}
+
+#[tokio::test]
+async fn a_refusal_is_counted_under_the_tenant_that_the_request_names() {
+    let plan = Plan::sized(0, 0).with("RECEIVE__UNSIGNED_PINGS", "refuse").with("RECEIVE__BODY_LIMIT", "1024");
+    let world = World::start(plan).await;
+    let (id, nobody) = (format!("client_id={CLIENT_ID}"), "client_id=nobody");
+    let (named, pings) = ("/api/talentsoft/v1/acme/events", "/api/talentsoft/v1/acme/pingevents");
+    let signature = raw::signature("POST", EVENTS, "", &id);
+    let large = vec![b'x'; 2000];
+    let small: &[u8] = b"";
+    let requests = [
+        ("acme", "mismatch", "POST", format!("{EVENTS}?{id}&signature={signature}"), small, 403),
+        ("acme", "missing_signature", "POST", format!("{EVENTS}?{id}"), small, 403),
+        ("acme", "duplicate_client_id", "POST", format!("{EVENTS}?{nobody}&{id}&signature={signature}"), small, 403),
+        ("acme", "unknown_tenant", "POST", format!("{named}?{nobody}&signature={signature}"), small, 403),
+        ("acme", "missing_client_id", "POST", format!("{named}?signature={signature}"), small, 403),
+        ("acme", "too_large", "POST", format!("{named}?{nobody}&signature={signature}"), &large[..], 413),
+        ("acme", "method", "PUT", format!("{EVENTS}?{id}"), small, 405),
+        ("acme", "missing_signature", "GET", pings.to_owned(), small, 403),
+        // A proxy has added a prefix, or removed one.
+        ("acme", "unknown_path", "POST", format!("/hooks{named}?{id}&signature={signature}"), small, 404),
+        ("acme", "unknown_path", "POST", format!("/v1/acme/events?x=y&client_i%64={CLIENT_ID}"), small, 404),
+        ("", "unknown_path", "POST", format!("/hooks{named}?{nobody}&signature={signature}"), small, 404),
+        ("", "unknown_path", "GET", "/".to_owned(), small, 404),
+        ("", "unknown_tenant", "POST", format!("{EVENTS}?{nobody}&signature={signature}"), small, 403),
+        ("", "method", "PUT", "/api/talentsoft/v1/nobody/events".to_owned(), small, 405),
+    ];
+    let mut wanted = BTreeMap::new();
+    let mut answers: BTreeMap<u16, raw::Answer> = BTreeMap::new();
+    for (tenant, reason, method, target, body, status) in &requests {
+        let answer = raw::send(&world.public, method, target, &[EXPIRES], body).await;
+        assert_eq!(answer.status, *status, "{tenant} {reason}");
+        // Whoever is named, the answer is the same.
+        assert_eq!(*answers.entry(*status).or_insert(answer.clone()), answer, "{tenant} {reason}");
+        *wanted.entry(((*tenant).to_owned(), (*reason).to_owned())).or_insert(0) += 1;
+    }
+    world.until_by_itself("the refusals are counted", async |world: &World| counts(world).await == wanted).await;
+    let (_, metrics) = world.get(&world.operators, "/metrics").await;
+    for ((tenant, reason), count) in wanted {
+        let line = format!("cegid_indexer_refusals_total{{tenant=\"{tenant}\",reason=\"{reason}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+    world.leave().await;
+}
+
+#[tokio::test]
+async fn a_series_of_refusals_is_one_warning_for_each_reason_and_tenant() {
+    let (log, _lines, _guard) = keep_log();
+    let world = World::start(Plan::sized(0, 0)).await;
+    let (id, nobody) = (format!("client_id={CLIENT_ID}"), "client_id=CANARY");
+    for _ in 0..20 {
+        for query in [&*id, nobody] {
+            for path in [EVENTS, "/CANARY/events"] {
+                let target = format!("{path}?{query}&signature={}", raw::signature("POST", path, "", query));
+                raw::send(&world.public, "POST", &target, &[EXPIRES], b"").await;
+            }
+        }
+    }
+    let lines = warnings(&log, "requests are refused");
+    for wanted in [
+        "tenant=acme reason=\"mismatch\"",
+        "tenant=acme reason=\"unknown_path\"",
+        "refused: table refusal holds the last ones reason=\"unknown_tenant\"",
+        "refused: table refusal holds the last ones reason=\"unknown_path\"",
+    ] {
+        assert_eq!(lines.iter().filter(|line| line.contains(wanted)).count(), 1, "{wanted}: {lines:#?}");
+    }
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    assert!(!log.text().contains("CANARY"), "{}", log.text());
+    world.leave().await;
+}
+
+#[tokio::test]
+async fn a_method_of_any_length_is_kept_cut() {
+    let world = World::start(Plan::sized(0, 0)).await;
+    let method = "X".repeat(8000);
+    assert_eq!(raw::send(&world.public, &method, EVENTS, &[], b"").await.status, 405);
+    world
+        .until_by_itself("it is kept", async |world: &World| {
+            let kept: Vec<String> =
+                sqlx::query_scalar("select method from refusal").fetch_all(world.database.pool()).await.unwrap();
+            kept == [&method[..16]]
         })
         .await;
     world.leave().await;

@@ -42,7 +42,7 @@ fn router(database: &Database, tenants: &[&str]) -> Router {
     let clock = Clock::turned(DateTime::UNIX_EPOCH);
     let (arrivals, receive) = (Arc::new(Arrivals::new(clock.clone())), settings.borrow().receive.clone());
     let (_inbox, writer) = Inbox::new(database.clone(), arrivals, Metrics::default().into(), &receive);
-    let health = Health::new(database.clone(), Stop::default(), settings.clone(), writer.readiness());
+    let health = Health::new(database.clone(), Stop::default(), settings.clone(), writer.readiness(), clock.clone());
     ops::router(health, settings, Metrics::default().into(), database.clone(), clock)
 }
 

@@ -13,8 +13,9 @@ impl Storm {
         self.world.replicas.iter().map(|replica| replica.log().matches(words).count() as u64).sum()
     }
 
+    /// Failures that repeat are warned of once, and each is a line of level debug.
     fn warnings(&self) -> u64 {
-        self.count_lines("\"level\":\"WARN\"")
+        self.count_lines("\"level\":\"WARN\"") + self.count_lines(" failed again\"")
     }
 
     async fn start_postgres_again(&self) -> anyhow::Result<()> {

@@ -162,6 +162,7 @@ impl Stage {
             wanted,
             holder: Uuid::now_v7(),
             stop: Stop::default(),
+            refusals: Default::default(),
         })
     }
 }

@@ -41,11 +41,13 @@ pub enum Refusal {
     NotStored,
     /// A method the URL does not take.
     Method,
+    /// A path that is none of the service's: a proxy may have added or removed a prefix.
+    UnknownPath,
 }
 
 impl Refusal {
     /// Every reason, for metrics.
-    pub const ALL: [Refusal; 19] = [
+    pub const ALL: [Refusal; 20] = [
         Refusal::MissingSignature,
         Refusal::DuplicateSignature,
         Refusal::MalformedSignature,
@@ -65,6 +67,7 @@ impl Refusal {
         Refusal::NoRoom,
         Refusal::NotStored,
         Refusal::Method,
+        Refusal::UnknownPath,
     ];
 
     /// The reason as stored and as a metric label.
@@ -89,6 +92,7 @@ impl Refusal {
             Refusal::NoRoom => "no_room",
             Refusal::NotStored => "not_stored",
             Refusal::Method => "method",
+            Refusal::UnknownPath => "unknown_path",
         }
     }
 }

@@ -7,7 +7,11 @@
 mod registrar;
 mod repair;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -51,6 +55,7 @@ pub(super) async fn run(context: Arc<Context>) {
         wanted,
         holder: Uuid::nil(),
         stop: context.stop.clone(),
+        refusals: Mutex::default(),
     };
     let mut said = false;
     while !context.stop.asked() {

@@ -1,6 +1,10 @@
 //! One step towards the hooks that are wanted: for the service, and for the commands beside it.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use tracing::{info, warn};
@@ -14,6 +18,7 @@ use crate::{
     hooks::{self, Hook, Registration, Step, Wanted, Wish},
     kill,
     lifecycle::Stop,
+    telemetry::FailureLog,
 };
 
 /// For one step. Longer than a call can last, so that nobody takes a step beside it.
@@ -41,6 +46,8 @@ pub struct Registrar {
     pub holder: Uuid,
     /// Ends the wait for a database that is away.
     pub stop: Stop,
+    /// By event, what Cegid said when it last refused it: the hourly attempts are logged when that changes.
+    pub refusals: Mutex<HashMap<String, String>>,
 }
 
 /// What Cegid answered about a row.
@@ -136,6 +143,11 @@ impl Registrar {
         }
     }
 
+    fn is_new_refusal(&self, event: &str, says: &str) -> bool {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.insert(event.to_owned(), says.to_owned()).as_deref() != Some(says)
+    }
+
     async fn register(&self, asked: &Registration) -> sqlx::Result<Result<(), CallError>> {
         let (tenant, event) = (&self.tenant, &asked.event);
         let row = hooks::intend(&self.database, tenant, asked, self.clock.now()).await?;
@@ -150,7 +162,9 @@ impl Registrar {
             Err(error) if refuses(error) => {
                 let says = error.to_string();
                 self.written(Answer::Refused(row, asked, &says)).await?;
-                warn!(%tenant, event, error = says, "Cegid refuses the hook of this event: it is tried again hourly");
+                if self.is_new_refusal(event, &says) {
+                    warn!(%tenant, event, error = says, "Cegid refuses the hook of this event: it is tried again hourly");
+                }
             }
             Err(error) if did_nothing(error) => self.written(Answer::Nothing(row, asked)).await?,
             // It may have registered it: the row says so already.
@@ -174,7 +188,9 @@ impl Registrar {
             Err(error) if refuses(error) => {
                 let says = error.to_string();
                 self.written(Answer::Kept(hook.id, &says)).await?;
-                warn!(%tenant, event, hook_id, error = says, "Cegid does not delete this hook: it is tried again hourly");
+                if self.is_new_refusal(event, &says) {
+                    warn!(%tenant, event, hook_id, error = says, "Cegid does not delete this hook: it is tried again hourly");
+                }
             }
             Err(_) => {}
         }
@@ -184,10 +200,11 @@ impl Registrar {
     /// Writes what Cegid answered until it is written: an id that is forgotten would be registered once more.
     async fn written(&self, answer: Answer<'_>) -> sqlx::Result<()> {
         let mut attempt = 0;
+        let failures = FailureLog::new("noting what became of a hook", "trying again").of_tenant(&self.tenant);
         loop {
             match self.write(answer).await {
                 Err(error) if attempt < ATTEMPTS && !self.stop.asked() => {
-                    warn!(tenant = %self.tenant, error = %told(&error), "noting what became of a hook failed: trying again");
+                    failures.failed(&told(&error));
                     tokio::select! {
                         // A turned clock stands still.
                         () = tokio::time::sleep(AGAIN * (1 << attempt.min(6))) => {}
@@ -195,7 +212,12 @@ impl Registrar {
                     }
                     attempt += 1;
                 }
-                written => return written,
+                written => {
+                    if written.is_ok() {
+                        failures.succeeded();
+                    }
+                    return written;
+                }
             }
         }
     }

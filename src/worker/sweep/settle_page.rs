@@ -74,7 +74,8 @@ impl Sweeper {
         let written = settlement.write(database, &context.lease, context.now()).await?;
         self.request_by_key(written.unstorable.iter().map(|(key, _)| key.as_str())).await?;
         for (_, cause) in &written.unstorable {
-            warn!(%tenant, %kind, cause, "a record of a sweep cannot be stored");
+            let failures = &context.shared.failures;
+            failures.failed(Some(tenant), "storing a record of a sweep", "it is asked for by key", cause);
         }
         if asked {
             context.queues[kind as usize].wake();

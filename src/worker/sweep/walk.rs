@@ -310,10 +310,12 @@ impl Sweeper {
                 // It may be about one record, which is then passed over.
                 self.with_walk(sweep, |walk| walk.page_size.failed());
                 wait = REFUSED_QUERY_PAUSE;
-                warn!(
-                    tenant = %context.tenant, kind = %self.kind, error = %error,
-                    "Cegid does not answer a sweep's query: is tenants.*.load_vacancy_filter right?"
-                );
+                let doing = match self.kind {
+                    Kind::Vacancy => "the query of a sweep of vacancies",
+                    Kind::Candidate => "the query of a sweep of candidates",
+                };
+                let hint = "is tenants.*.load_vacancy_filter right?";
+                context.shared.failures.failed(Some(&context.tenant), doing, hint, &error);
             }
             Class::Transient | Class::Unexpected => self.with_walk(sweep, |walk| walk.page_size.failed()),
             Class::Throttled | Class::Credentials | Class::Forbidden | Class::Full => {}

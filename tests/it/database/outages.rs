@@ -4,7 +4,10 @@ use tokio::task::block_in_place;
 
 use crate::{
     database::{Apart, Told, body, post, run, send, send_again, stored, until_it_says, vacancies},
-    harness::Plan,
+    harness::{
+        Plan,
+        log::{keep_log, warnings},
+    },
 };
 
 fn plan() -> Plan {
@@ -26,6 +29,43 @@ async fn what_was_answered_200_is_stored_when_the_database_stops_under_load() {
     assert!(told.with(200) >= 8 && told.with(503) > 0, "{told:?}");
     assert_eq!(told.with(200) + told.with(503), 120);
     send_again(world, &mut told).await;
+    until_it_says(world, "ok").await;
+    apart.end(&told).await;
+}
+
+/// On one thread, whose log is kept.
+#[tokio::test]
+async fn an_outage_is_one_line_for_each_thing_that_fails_and_one_when_it_works_again() {
+    let (log, _lines, _guard) = keep_log();
+    let apart = Apart::start(plan(), &[]).await;
+    let world = &apart.world;
+    apart.server.stop_postgres().unwrap();
+    let mut told = send(world, 6, 20, "stopped").await;
+    assert_eq!(told.with(503), 120);
+    until_it_says(world, "away").await;
+    let again = log.text().matches("renewing the tenants' leases failed again").count();
+    world
+        .until("other parts have failed again and again", async |_| {
+            log.text().matches("renewing the tenants' leases failed again").count() >= again + 5
+        })
+        .await;
+    // A summary, which a slow machine may bring about, is another line.
+    let failed = |doing: &str| warnings(&log, &format!("{doing} failed: ")).len();
+    for doing in ["storing callbacks", "renewing the tenants' leases", "sharing the tenants among the replicas"] {
+        assert_eq!(failed(doing), 1, "{doing}:\n{}", warnings(&log, "").join("\n"));
+    }
+    assert_eq!(warnings(&log, "reason=\"not_committed\"").len(), 1, "{}", warnings(&log, "").join("\n"));
+    let first: Vec<String> = warnings(&log, " failed: ");
+    let mut things: Vec<&str> =
+        first.iter().filter_map(|line| line.split(" WARN ").nth(1)?.split(" failed: ").next()).collect();
+    things.sort_unstable();
+    let count = things.len();
+    things.dedup();
+    assert!(things.len() == count && count < 15, "{}", first.join("\n"));
+
+    apart.server.start_again().unwrap();
+    send_again(world, &mut told).await;
+    assert!(log.text().contains("storing callbacks works again failures="), "{}", log.text());
     until_it_says(world, "ok").await;
     apart.end(&told).await;
 }

@@ -12,6 +12,7 @@ pub mod database;
 mod ending;
 pub mod fetches;
 pub mod history;
+pub mod log;
 pub mod process;
 pub mod raw;
 pub mod stored;

@@ -1,16 +1,13 @@
 //! Text that is made to be taken for something else, in records and in requests: it stays text, and out of the log.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
-use cegid_indexer::{settings::Settings, telemetry};
 use serde_json::{Map, Value, json};
-use tracing_subscriber::{fmt, fmt::MakeWriter, layer::SubscriberExt};
 
 use super::{EVENTS, LATER, assert_well, good_head, signed_target};
-use crate::harness::{CLIENT_ID, Plan, World, raw};
+use crate::harness::{
+    CLIENT_ID, Plan, World,
+    log::{Kept, keep_log},
+    raw,
+};
 
 /// In every text of this test that must not be in the log.
 const CANARY: &str = "CANARYTEXT";
@@ -87,48 +84,6 @@ fn candidate() -> Value {
         ("additionalInformation".to_owned(), json!({"skills": [coded("skill")]})),
     ]);
     json!({"candidateDetail": detail})
-}
-
-/// Where the log of this test's thread goes.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Kept {
-    type Writer = Kept;
-
-    fn make_writer(&self) -> Kept {
-        self.clone()
-    }
-}
-
-impl Kept {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-/// Keeps the log in both formats, as `log.level = "debug"` shows it.
-fn keep_log() -> (Kept, Kept, tracing::subscriber::DefaultGuard) {
-    let url = [("DATABASE__URL", "postgres://x/y"), ("LOG__LEVEL", "debug")];
-    let url = url.map(|(key, value)| (format!("CEGID_INDEXER__{key}"), value.to_owned()));
-    let settings = Settings::load(None, url).unwrap().log;
-    let (text, lines) = (Kept::default(), Kept::default());
-    let subscriber = tracing_subscriber::registry()
-        .with(telemetry::filter(&settings).unwrap())
-        .with(fmt::layer().with_target(false).with_ansi(false).with_writer(text.clone()))
-        .with(fmt::layer().json().flatten_event(true).with_writer(lines.clone()));
-    (text, lines, tracing::subscriber::set_default(subscriber))
 }
 
 /// Every line was written by the service, and none holds what came from outside.

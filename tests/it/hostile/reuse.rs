@@ -185,7 +185,7 @@ async fn the_longest_lifetime_of_a_signature_is_shown_and_can_be_bounded() {
     assert_eq!(send(3601).await, 403);
     assert_eq!(shown().await, 3601);
     let (_, metrics) = world.get(&world.operators, "/metrics").await;
-    assert!(metrics.contains(r#"refusals_total{reason="long_lived"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"refusals_total{tenant="acme",reason="long_lived"} 1"#), "{metrics}");
     let (_, tenants) = world.get(&world.operators, "/api/v1/tenants").await;
     assert!(tenants.contains(r#""signature_lifetime_seconds":3601"#), "{tenants}");
     world.leave().await;

@@ -88,6 +88,7 @@ impl Service {
             arrivals,
             metrics,
             replica: Uuid::now_v7(),
+            failures: Arc::default(),
             courtesy: Arc::default(),
             http,
         };
