@@ -236,7 +236,11 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
             shared.database.repair_numbers(false).await.map_err(DatabaseError::Connect)?;
             shared.database.time().await.map_err(DatabaseError::Connect)
         };
-        match prepared.await {
+        let prepared = tokio::select! {
+            prepared = prepared => prepared,
+            () = stop.draining() => return,
+        };
+        match prepared {
             Ok(time) => {
                 shared.clock.follow(time);
                 break;

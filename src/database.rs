@@ -1,6 +1,7 @@
 //! Connections: the pool of the worker and the operators, and connections that are held.
 
 mod batches;
+mod migrate;
 mod numbers;
 mod schema;
 mod statements;

@@ -3,6 +3,7 @@
 mod commits;
 mod contention;
 mod horizon;
+mod migrating;
 mod numbers;
 mod outages;
 mod pooled;
