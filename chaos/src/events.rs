@@ -7,6 +7,7 @@ pub mod lists;
 mod postgres;
 mod processes;
 pub mod records;
+mod upgrade;
 
 use crate::storm::Storm;
 
@@ -67,11 +68,13 @@ pub enum Event {
     BadCompression,
     /// Records have a member under another name.
     RenamedMember,
+    /// A newer version migrates while a long transaction reads.
+    Upgrade,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 27] = [
+    pub const ALL: [Event; 28] = [
         Event::Kill,
         Event::Point,
         Event::Freeze,
@@ -99,6 +102,7 @@ impl Event {
         Event::RepeatingList,
         Event::BadCompression,
         Event::RenamedMember,
+        Event::Upgrade,
     ];
 
     /// For the table.
@@ -131,6 +135,7 @@ impl Event {
             Event::RepeatingList => "lists repeated themselves",
             Event::BadCompression => "answers were compressed badly",
             Event::RenamedMember => "records had a member under another name",
+            Event::Upgrade => "a version migrated beside a long reader",
         }
     }
 
@@ -159,6 +164,7 @@ impl Event {
             Event::RepeatingList => "pages were shown again",
             Event::BadCompression => "answers were so",
             Event::RenamedMember => "answers held such records",
+            Event::Upgrade => "attempts did not get their locks",
         }
     }
 
@@ -196,6 +202,7 @@ impl Event {
             Event::RepeatingList => storm.repeat_lists().await,
             Event::BadCompression => storm.compress_badly().await,
             Event::RenamedMember => storm.rename_member().await,
+            Event::Upgrade => storm.migrate_beside_reader().await,
         }
     }
 }
