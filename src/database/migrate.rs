@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    PgConnection, PgPool, Row,
+    Connection, PgConnection, PgPool, Row,
     migrate::{Migrate, MigrateError, Migrator},
     postgres::PgPoolOptions,
 };
@@ -105,6 +105,8 @@ async fn apply(pool: &PgPool, migrations: &Migrator) -> Result<u32, DatabaseErro
                 report(is_migrator, given_up, &in_the_way);
                 if is_migrator {
                     attempts += 1;
+                    // Sends the rollback: sqlx leaves it for the next statement, and the session idle in a transaction.
+                    session.ping().await.map_err(DatabaseError::Connect)?;
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }

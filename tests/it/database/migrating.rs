@@ -1,8 +1,11 @@
 //! A newer version migrates beside the service: whatever is in the way of a migration, callbacks are stored.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use cegid_indexer::database::{Database, DatabaseError};
+use cegid_indexer::{
+    database::{Database, DatabaseError},
+    settings::Settings,
+};
 use futures_util::future::join_all;
 use sqlx::{
     Connection, PgConnection, SqlSafeStr,
@@ -26,9 +29,12 @@ async fn of_next_year(sql: &'static str) -> Migrator {
     Migrator::with_migrations(today.iter().cloned().chain([next]).collect())
 }
 
-/// Begins as the newer version does. Gives how many attempts did not get their locks.
-async fn upgrade(database: &Database, sql: &'static str) -> JoinHandle<Result<u32, DatabaseError>> {
-    let (database, migrations) = (database.clone(), Arc::new(of_next_year(sql).await));
+/// Begins as the newer version does, with the shortest lease: its sessions must not be idle in a transaction between two
+/// attempts. Gives how many attempts did not get their locks.
+async fn upgrade(world: &World, sql: &'static str) -> JoinHandle<Result<u32, DatabaseError>> {
+    let settings = Settings::load(None, world.environment()).unwrap();
+    let database = Database::new(&settings.database, Duration::from_secs(3)).unwrap();
+    let migrations = Arc::new(of_next_year(sql).await);
     tokio::spawn(async move { database.apply(&migrations).await })
 }
 
@@ -50,7 +56,7 @@ async fn a_long_reader_delays_a_migration_and_no_callback() {
     sqlx::raw_sql(reads).execute(&mut *reader).await.unwrap();
 
     let upgrading = upgrade(
-        &world.database,
+        world,
         "create table of_next_year (id bigint);
          alter table report_item add column of_next_year bigint not null default 0;
          alter table delivery add column of_next_year bigint not null default 0;
@@ -103,7 +109,7 @@ async fn an_autovacuum_in_the_way_of_a_migration_is_ended() {
             sqlx::query_scalar::<_, i64>(vacuums).fetch_one(world.database.pool()).await.unwrap() > 0
         })
         .await;
-    let given_up = upgrade(&world.database, "alter table large add column more bigint").await.await.unwrap().unwrap();
+    let given_up = upgrade(world, "alter table large add column more bigint").await.await.unwrap().unwrap();
     assert!(given_up > 0, "nothing was in the way");
     assert!(apart.logged("canceling autovacuum task") > 0);
     apart.end(&Told::default()).await;
@@ -117,7 +123,7 @@ async fn who_has_the_current_schema_starts_while_another_session_migrates_and_wh
     other.lock().await.unwrap();
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut other).await.unwrap();
     let world = World::start_on(Plan::sized(2, 0), name).await;
-    let upgrading = upgrade(&world.database, "create table of_next_year (id bigint)").await;
+    let upgrading = upgrade(&world, "create table of_next_year (id bigint)").await;
     world
         .until_by_itself("it says who migrates", async |_: &World| {
             let log = canary::logged(log_from);
@@ -135,7 +141,7 @@ async fn who_has_the_current_schema_starts_while_another_session_migrates_and_wh
 async fn of_replicas_that_start_together_one_migrates() {
     let name = Named::empty().await;
     let given = [("CEGID_INDEXER__DATABASE__URL".to_owned(), name.url())];
-    let settings = cegid_indexer::settings::Settings::load(None, given).unwrap();
+    let settings = Settings::load(None, given).unwrap();
     let replicas = (0..8).map(|_| {
         let database = Database::new(&settings.database, settings.worker.lease).unwrap();
         async move { database.migrate().await }
