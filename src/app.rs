@@ -26,6 +26,7 @@ use crate::{
     intake::{Directory, Intake},
     lifecycle::{Stop, TaskDied, Tasks},
     metrics::Metrics,
+    notify,
     ops::{self, Health},
     refusals::Refusals,
     retention,
@@ -263,7 +264,11 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
             shared.database.repair_numbers(false).await.map_err(DatabaseError::Connect)?;
             shared.database.time().await.map_err(DatabaseError::Connect)
         };
-        match prepared.await {
+        let prepared = tokio::select! {
+            prepared = prepared => prepared,
+            () = stop.draining() => return,
+        };
+        match prepared {
             Ok(time) => {
                 shared.clock.follow(time);
                 failures.succeeded();
@@ -289,6 +294,11 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
     running.spawn(ops::run_gauges(shared.database.clone(), shared.metrics.clone(), shared.clock.clone(), stop.clone()));
     let retention = shared.settings.retention.clone();
     running.spawn(retention::run(shared.database.clone(), retention, shared.clock.clone(), stop.clone()));
+    let (database, arrivals) = (shared.database.clone(), shared.arrivals.clone());
+    if !database.is_pooled() {
+        running.spawn(notify::listen(database.clone(), arrivals.clone(), fleet.others(), stop.clone()));
+    }
+    running.spawn(notify::announce(database, arrivals, shared.replica, shared.clock.clone(), stop.clone()));
     running.spawn(fleet.run());
     while let Some(ended) = running.join_next().await {
         if let Err(error) = ended {

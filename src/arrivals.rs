@@ -1,9 +1,10 @@
-//! Hand-over inside the process: what was committed, for the worker that waits.
+//! Hand-over inside the process: what was committed, for the worker that waits, or for [`crate::notify`] where another
+//! replica may work the tenant.
 //!
 //! A hint. The table is the truth and the worker polls it, so whatever is forgotten here is found there.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::DefaultHasher},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -104,24 +105,66 @@ impl Queue {
     }
 }
 
+/// Tenants with new callbacks that no worker of this replica takes.
+#[derive(Debug, Default)]
+struct Unclaimed {
+    tenants: Mutex<BTreeSet<TenantId>>,
+    wake: Notify,
+}
+
+impl Unclaimed {
+    fn note(&self, tenant: &TenantId) {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if !tenants.contains(tenant) {
+            tenants.insert(tenant.clone());
+            self.wake.notify_one();
+        }
+    }
+}
+
 /// The queues of the tenants that this replica has worked.
 #[derive(Debug)]
 pub struct Arrivals {
     queues: RwLock<HashMap<TenantId, [Arc<Queue>; 2]>>,
+    unclaimed: Unclaimed,
     clock: Clock,
 }
 
 impl Arrivals {
     /// No queues yet.
     pub fn new(clock: Clock) -> Arrivals {
-        Arrivals { queues: RwLock::default(), clock }
+        Arrivals { queues: RwLock::default(), unclaimed: Unclaimed::default(), clock }
     }
 
-    /// A callback about the subject was committed. Nobody waits for those of a tenant that another replica works.
+    /// A callback about the subject was committed.
     pub fn note(&self, tenant: &TenantId, subject: &Subject) {
         let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queues) = queues.get(tenant) {
-            queues[subject.kind() as usize].note(subject, self.clock.now());
+        match queues.get(tenant) {
+            Some(queues) => queues[subject.kind() as usize].note(subject, self.clock.now()),
+            None => self.unclaimed.note(tenant),
+        }
+    }
+
+    /// Another replica has committed callbacks of this tenant.
+    pub fn wake(&self, tenant: &TenantId) {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        queues.get(tenant).into_iter().flatten().for_each(|queue| queue.wake());
+    }
+
+    /// Makes all workers look at the table.
+    pub fn wake_all(&self) {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        queues.values().flatten().for_each(|queue| queue.wake());
+    }
+
+    /// Waits for callbacks of tenants that this replica does not work, and takes these tenants.
+    pub async fn take_unclaimed(&self) -> Vec<TenantId> {
+        loop {
+            let tenants = std::mem::take(&mut *self.unclaimed.tenants.lock().unwrap_or_else(PoisonError::into_inner));
+            if !tenants.is_empty() {
+                return tenants.into_iter().collect();
+            }
+            self.unclaimed.wake.notified().await;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Connections: the pool of the worker and the operators, and connections that are held.
 
 mod batches;
+mod migrate;
 mod numbers;
 mod reserved;
 mod schema;
@@ -12,7 +13,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{
     ConnectOptions, Connection, PgConnection, Postgres, Transaction,
     migrate::MigrateError,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
 use tracing::warn;
@@ -289,6 +290,25 @@ impl Database {
             Ok(connected) => Ok(Held::new(connected?, opening)),
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
+    }
+
+    /// Whether there is a pooler in between, which passes each transaction to another session.
+    pub fn is_pooled(&self) -> bool {
+        self.pooled
+    }
+
+    /// A session of its own that listens: sqlx keeps what is heard on a session of another kind until that is used next.
+    ///
+    /// # Errors
+    /// When nothing answers in time.
+    pub async fn listen(&self, channel: &str) -> sqlx::Result<PgListener> {
+        // It is idle for as long as nothing is heard.
+        let options = self.options.clone().options([("idle_session_timeout", "0")]);
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.connect_timeout);
+        let mut listener = PgListener::connect_with(&pool.connect_with(options).await?).await?;
+        listener.eager_reconnect(false);
+        listener.listen(channel).await?;
+        Ok(listener)
     }
 
     /// Tells the planner what the tables of a load hold: until it knows, it takes them for nearly empty, and the next

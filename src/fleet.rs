@@ -65,6 +65,8 @@ pub struct Fleet {
     states: watch::Sender<Arc<States>>,
     workers: HashMap<TenantId, Worker>,
     tasks: JoinSet<TenantId>,
+    /// Whether others run that may receive callbacks of this one's tenants.
+    others: watch::Sender<bool>,
     stop: Stop,
 }
 
@@ -78,7 +80,13 @@ impl Fleet {
     ) -> Fleet {
         let length = shared.settings.worker.lease;
         let holder = Holder { replica: shared.replica, length, clock: shared.clock.clone() };
-        Fleet { shared, holder, settings, states, workers: HashMap::new(), tasks: JoinSet::new(), stop }
+        let (workers, tasks, others) = (HashMap::new(), JoinSet::new(), watch::Sender::default());
+        Fleet { shared, holder, settings, states, workers, tasks, others, stop }
+    }
+
+    /// Whether other replicas run that may receive callbacks of this one's tenants.
+    pub fn others(&self) -> watch::Receiver<bool> {
+        self.others.subscribe()
     }
 
     /// Works tenants until the stop, then until every worker has finished what was under way.
@@ -162,6 +170,10 @@ impl Fleet {
         });
         let wanted = self.wanted(&states);
         let share = place.share(wanted.len());
+        self.others.send_if_modified(|known| {
+            let others = place.live > 1 && share > 0;
+            std::mem::replace(known, others) != others
+        });
         self.end_unwanted(&wanted, share);
         let patience = self.shared.settings.shutdown.drain;
         for worker in self.workers.values() {

@@ -6,7 +6,8 @@
 //!    makes a [`intake::VerifiedCallback`]. What is turned away is kept account of in [`refusals`].
 //! 2. [`inbox`]: the callback becomes durable, by one statement that it shares with those beside it
 //!    (`inbox/append.rs`); then it is answered.
-//! 3. [`arrivals`]: the hand-over to the worker in this process. A hint: the tables are the truth.
+//! 3. [`arrivals`]: the hand-over to the worker in this process, and [`notify`] to that in another. Hints: the tables
+//!    are the truth.
 //! 4. [`fleet`]: which replica works the tenant, under a lease of [`tenancy`] that [`replicas`] share evenly, with the
 //!    settings and the [`tenants`]' states as they are now.
 //! 5. [`worker`]: one loop per stage. `worker/refresh.rs` claims due [`subjects`], asks Cegid for them and settles
@@ -32,6 +33,7 @@ pub mod intake;
 pub mod inbox;
 pub mod refusals;
 pub mod arrivals;
+pub mod notify;
 pub mod replicas;
 pub mod tenancy;
 pub mod tenants;

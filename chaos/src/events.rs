@@ -8,6 +8,7 @@ pub mod lists;
 mod postgres;
 mod processes;
 pub mod records;
+mod upgrade;
 
 use crate::storm::Storm;
 
@@ -76,11 +77,13 @@ pub enum Event {
     SlowReaders,
     /// Peers hold connections and send nothing.
     IdlePeers,
+    /// A newer version migrates while a long transaction reads.
+    Upgrade,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 31] = [
+    pub const ALL: [Event; 32] = [
         Event::Kill,
         Event::Point,
         Event::Freeze,
@@ -112,6 +115,7 @@ impl Event {
         Event::RenamedMember,
         Event::SlowReaders,
         Event::IdlePeers,
+        Event::Upgrade,
     ];
 
     /// For the table.
@@ -148,6 +152,7 @@ impl Event {
             Event::RenamedMember => "records had a member under another name",
             Event::SlowReaders => "a flood of peers read no answers",
             Event::IdlePeers => "a flood of peers sent no request",
+            Event::Upgrade => "a version migrated beside a long reader",
         }
     }
 
@@ -179,6 +184,7 @@ impl Event {
             Event::BadCompression => "answers were so",
             Event::RenamedMember => "answers held such records",
             Event::SlowReaders | Event::IdlePeers => "callbacks were accepted beside it",
+            Event::Upgrade => "attempts did not get their locks",
         }
     }
 
@@ -238,6 +244,7 @@ impl Event {
             Event::RenamedMember => storm.rename_member().await,
             Event::SlowReaders => storm.read_no_answers().await,
             Event::IdlePeers => storm.hold_idle_connections().await,
+            Event::Upgrade => storm.migrate_beside_reader().await,
         }
     }
 }

@@ -6,10 +6,11 @@ mod connections;
 mod contention;
 mod horizon;
 mod lock_order;
+mod migrating;
 mod numbers;
 mod outages;
 mod pooled;
-mod pooler;
+pub mod pooler;
 mod slow;
 mod starved;
 mod triggers;
@@ -67,7 +68,7 @@ impl Apart {
 }
 
 /// The way to the server itself.
-fn direct(server: &Server) -> Database {
+pub fn direct(server: &Server) -> Database {
     let url = [("CEGID_INDEXER__DATABASE__URL".to_owned(), server.url("postgres"))];
     let settings = Settings::load(None, url).unwrap();
     Database::new(&settings.database, settings.worker.lease).unwrap()

@@ -45,7 +45,7 @@ pub fn listen() -> usize {
 }
 
 /// What was logged since, and the beginning of a line that is being written.
-fn logged(since: usize) -> String {
+pub fn logged(since: usize) -> String {
     String::from_utf8_lossy(&LOG.lock().unwrap()[since..]).into_owned()
 }
 

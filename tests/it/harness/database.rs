@@ -85,7 +85,11 @@ fn place() -> &'static Place {
 }
 
 /// A database that is dropped with its test.
-pub struct Named(String);
+pub struct Named {
+    url: String,
+    /// On the common server.
+    name: Option<String>,
+}
 
 impl Named {
     /// Migrated.
@@ -111,17 +115,23 @@ impl Named {
         let name = format!("cegid_indexer_it_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let place = tokio::task::spawn_blocking(place).await.unwrap();
         run(place, format!("create database {name}{from}")).await;
-        Named(name)
+        Named { url: place.url(&name), name: Some(name) }
+    }
+
+    /// One that goes with its server.
+    pub fn of_another_server(url: String) -> Named {
+        Named { url, name: None }
     }
 
     pub fn url(&self) -> String {
-        place().url(&self.0)
+        self.url.clone()
     }
 }
 
 impl Drop for Named {
     fn drop(&mut self) {
-        let statement = format!("drop database if exists {} with (force)", self.0);
+        let Some(name) = &self.name else { return };
+        let statement = format!("drop database if exists {name} with (force)");
         // A runtime of its own: the test's may be going down.
         let dropped = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

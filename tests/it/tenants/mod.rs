@@ -1,5 +1,6 @@
 //! Several tenants, each a simulator of its own, and several replicas of the service on one database and one clock.
 
+mod notifying;
 mod reloading;
 mod sharing;
 mod states;
@@ -45,6 +46,8 @@ pub struct Town {
     directory: tempfile::TempDir,
     name: Named,
     public_url: String,
+    /// What a test wants otherwise of the replicas that it starts, by environment name without the prefix.
+    set: BTreeMap<&'static str, String>,
     /// Where the log stood when it began.
     log_from: usize,
 }
@@ -60,6 +63,11 @@ pub fn secret(name: &str) -> String {
 impl Town {
     /// Tenants of these sizes, and no replica yet.
     pub async fn new(tenants: &[(&str, usize)]) -> Town {
+        Town::on(Named::create().await, tenants).await
+    }
+
+    /// The same on a database of the test's own.
+    pub async fn on(name: Named, tenants: &[(&str, usize)]) -> Town {
         let log_from = canary::listen();
         let mut simulators = BTreeMap::new();
         for (seed, (name, vacancies)) in (1..).zip(tenants) {
@@ -78,7 +86,6 @@ impl Town {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             simulators.insert((*name).to_owned(), Simulator::start(config, listener).await.unwrap());
         }
-        let name = Named::create().await;
         let given = [("CEGID_INDEXER__DATABASE__URL".to_owned(), name.url())];
         let settings = Settings::load(None, given).unwrap();
         let town = Town {
@@ -89,11 +96,20 @@ impl Town {
             directory: tempfile::tempdir().unwrap(),
             name,
             public_url: format!("http://127.0.0.1:{}", free_port()),
+            set: BTreeMap::new(),
             log_from,
         };
         let names: Vec<&str> = tenants.iter().map(|(name, _)| *name).collect();
         town.configure(&names.iter().map(|name| (*name, "")).collect::<Vec<_>>());
         town
+    }
+
+    pub fn url(&self) -> String {
+        self.name.url()
+    }
+
+    pub fn set(&mut self, key: &'static str, value: &str) {
+        self.set.insert(key, value.to_owned());
     }
 
     pub fn path(&self, file: &str) -> PathBuf {
@@ -124,12 +140,13 @@ impl Town {
 
     /// What the settings' file does not say; the first replica has the public address.
     pub fn environment(&self, port: u16) -> Vec<(String, String)> {
-        let pairs = [
-            ("DATABASE__URL", self.name.url()),
+        let mut pairs = BTreeMap::from([
+            ("DATABASE__URL", self.url()),
             ("PUBLIC_URL", self.public_url.clone()),
             ("RECEIVE__BIND", format!("127.0.0.1:{port}")),
             ("OPS__BIND", "127.0.0.1:0".to_owned()),
-        ];
+        ]);
+        pairs.extend(self.set.clone());
         pairs.into_iter().map(|(key, value)| (format!("CEGID_INDEXER__{key}"), value)).collect()
     }
 
@@ -177,11 +194,22 @@ impl Town {
 
     /// Turns the clock, never past what the replicas have to do, until something holds.
     pub async fn until(&self, what: &str, holds: impl AsyncFn(&Town) -> bool) {
+        self.wait(what, Some(STEP), holds).await;
+    }
+
+    /// Waits until something holds while the clock stands still.
+    pub async fn until_by_itself(&self, what: &str, holds: impl AsyncFn(&Town) -> bool) {
+        self.wait(what, None, holds).await;
+    }
+
+    async fn wait(&self, what: &str, step: Option<Duration>, holds: impl AsyncFn(&Town) -> bool) {
         let since = Instant::now();
         while !holds(self).await {
             assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}, at {}", self.clock.now());
-            if self.looked().await {
-                self.turn(STEP);
+            if let Some(step) = step
+                && self.looked().await
+            {
+                self.turn(step);
             }
             tokio::time::sleep(LOOK).await;
         }

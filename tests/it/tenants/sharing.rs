@@ -11,13 +11,13 @@ use super::{Town, id};
 const FIVE: [(&str, usize); 5] = [("a", 4), ("b", 4), ("c", 4), ("d", 4), ("e", 4)];
 
 /// The title that is indexed.
-async fn title(town: &Town, tenant: &str, key: &str) -> String {
+pub async fn title(town: &Town, tenant: &str, key: &str) -> String {
     let titles = documents::titles(&town.database, &id(tenant), Kind::Vacancy).await.unwrap();
     titles.into_iter().find(|row| row.0 == key).map(|row| row.1).unwrap_or_default()
 }
 
 /// An edit is told to the first replica, and indexed by whoever works the tenant.
-async fn assert_followed(town: &Town, tenant: &str) {
+pub async fn assert_followed(town: &Town, tenant: &str) {
     let key = town.a_vacancy(tenant);
     let simulator = &town.simulators[tenant];
     simulator.edit_vacancy(&key).unwrap();
