@@ -211,6 +211,7 @@ impl Writer {
         loop {
             let turns = self.budget.turns(&callbacks);
             let Some(connection) = self.session.ready(until).await else {
+                self.failures.failed(&"the database cannot be reached");
                 self.failed = Some(Instant::now());
                 return Err(Failure::Away);
             };
