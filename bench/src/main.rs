@@ -18,9 +18,9 @@ mod servers;
 mod service;
 mod table;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use cegid_indexer::clock::Clock;
 use clap::Parser;
 
@@ -58,6 +58,9 @@ struct Arguments {
     /// How long each run is timed
     #[arg(long, default_value_t = 3, value_name = "SECONDS")]
     seconds: u64,
+    /// Another program of the service, such as the one before a change: P1 to P6, P10 to P15 and P17 are measured of both
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
     #[command(flatten)]
     large: large::Sizes,
     #[command(flatten)]
@@ -95,17 +98,40 @@ fn main() -> ExitCode {
     }
 }
 
+/// A program of the service, and what was measured of it.
+struct Side {
+    program: PathBuf,
+    figures: Figures,
+    /// p99 of each round without a burst.
+    calm: Vec<f64>,
+}
+
+impl Side {
+    fn new(program: PathBuf) -> Side {
+        Side { program, figures: Figures::default(), calm: Vec::new() }
+    }
+}
+
+/// Of this and the other program, if there is one; each begins every second round.
+fn in_turn(sides: &mut [Side], round: usize) -> impl Iterator<Item = &mut Side> {
+    let (first, second) = sides.split_at_mut(round % sides.len());
+    second.iter_mut().chain(first)
+}
+
 /// False when a run did not pass gate 0.
 fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
     let known = [&ACCEPT[..], &DECODE, &END_TO_END, &CANDIDATES, &FLOOD, &LARGE, &NEIGHBOUR].concat();
     if let Some(unknown) = arguments.only.iter().find(|goal| !known.contains(&goal.to_lowercase().as_str())) {
         bail!("--only {unknown}: the goals are {}", known.join(", "));
     }
-    let mut figures = Figures::default();
-    if cfg!(debug_assertions) {
-        figures.remark("this is a debug build: its figures mean nothing");
+    let mut sides = vec![Side::new(service::program()?)];
+    if let Some(other) = &arguments.against {
+        ensure!(other.is_file(), "--against {}: there is no such program", other.display());
+        sides.push(Side::new(other.clone()));
     }
-    let program = service::program()?;
+    if cfg!(debug_assertions) {
+        sides[0].figures.remark("this is a debug build: its figures mean nothing");
+    }
     let postgres = Postgres::start()?;
     let time = Duration::from_secs(arguments.seconds.max(1));
     let signer = Signer::new(Clock::machine().now())?;
@@ -116,7 +142,6 @@ fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
         arguments.rounds,
         time.as_secs()
     );
-
     let (decoding, candidates) = (arguments.wants(&DECODE), arguments.wants(&CANDIDATES));
     let directory = if decoding || candidates { Some(records::candidates()?) } else { None };
     let decode = match &directory {
@@ -124,48 +149,64 @@ fn measure(arguments: &Arguments) -> anyhow::Result<bool> {
         _ => None,
     };
     let accepting = arguments.wants(&ACCEPT) || arguments.only.iter().any(|goal| goal.eq_ignore_ascii_case("p14"));
-    let mut calm = Vec::new();
     for round in 1..=arguments.rounds {
         if accepting {
-            // Begun anew for each round, so that nothing of the others runs beside it.
-            calm.push(Accept::start(&postgres, &program, signer.clone(), time)?.round(round, &mut figures)?.p99);
+            for Side { program, figures, calm } in in_turn(&mut sides, round) {
+                // Begun anew for each round, so that nothing of the others runs beside it.
+                calm.push(Accept::start(&postgres, program, signer.clone(), time)?.round(round, figures)?.p99);
+            }
         }
         if let Some(decode) = &decode {
-            decode.round(round, time / 2, &mut figures)?;
+            decode.round(round, time / 2, &mut sides[0].figures)?;
         }
     }
     drop(decode);
     if arguments.wants(&END_TO_END) {
-        let mut end_to_end = EndToEnd::start(&postgres, &program, signer.clone(), &mut figures)?;
-        for round in 1..=arguments.rounds {
-            end_to_end.round(round, time * PACED, calm.get(round - 1).copied(), &mut figures)?;
+        // One after the other: what runs beside a service that is measured must be the same for both.
+        for Side { program, figures, calm } in &mut sides {
+            let mut end_to_end = EndToEnd::start(&postgres, program, signer.clone(), figures)?;
+            for round in 1..=arguments.rounds {
+                end_to_end.round(round, time * PACED, calm.get(round - 1).copied(), figures)?;
+            }
+            end_to_end.memory(figures)?;
         }
-        end_to_end.memory(&mut figures)?;
     }
+    let Side { program, figures, .. } = &mut sides[0];
     if let (true, Some(directory)) = (candidates, &directory) {
-        candidates::run(&postgres, &program, directory.path(), &mut figures)?;
+        candidates::run(&postgres, program, directory.path(), figures)?;
     }
     if arguments.wants(&FLOOD) {
         for round in 1..=arguments.rounds {
-            flood::round(&postgres, &program, &signer, round, time * PACED, &mut figures)?;
+            flood::round(&postgres, program, &signer, round, time * PACED, figures)?;
         }
     }
     if arguments.names(&LARGE) {
-        large::run(&postgres, &program, &arguments.large, &mut figures)?;
+        large::run(&postgres, program, &arguments.large, figures)?;
     }
     if arguments.names(&NEIGHBOUR) {
-        let neighbours = Neighbours::start(&postgres, &program, signer, &arguments.neighbour)?;
+        let neighbours = Neighbours::start(&postgres, program, signer, &arguments.neighbour)?;
         for round in 1..=arguments.rounds {
-            neighbours.round(round, &mut figures)?;
+            neighbours.round(round, figures)?;
         }
     }
-    println!("\n{figures}");
-    Ok(figures.gates_hold())
+    println!("\n{}", sides[0].figures);
+    if let [new, old] = &sides[..] {
+        println!("{}", new.figures.beside(&old.figures));
+    }
+    Ok(sides.iter().all(|side| side.figures.gates_hold()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_programs_begin_in_turn() {
+        let mut sides = ["new", "old"].map(|name| Side::new(name.into()));
+        let mut first = |round| in_turn(&mut sides, round).next().unwrap().program.clone();
+        assert_eq!([first(1), first(2), first(3)], ["old", "new", "old"].map(PathBuf::from));
+        assert_eq!(in_turn(&mut [Side::new("alone".into())], 1).count(), 1);
+    }
 
     #[test]
     fn a_goal_selects_its_part() {

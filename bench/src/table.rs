@@ -106,6 +106,20 @@ impl Figures {
         self.rounds.push(line);
     }
 
+    /// What both measured, the other's first, and this one's in relation to it, round by round.
+    pub fn beside(&self, other: &Figures) -> String {
+        let mut lines =
+            format!("{:<72} {:<28} {:<28} {}\n", "median (min–max)", "--against", "this", "this ÷ --against");
+        for (name, unit, values) in &self.measured {
+            let Some(others) = other.values(name) else { continue };
+            let ratios: Vec<f64> = values.iter().zip(others).map(|(value, other)| value / other).collect();
+            let unit = GOALS.iter().find(|goal| goal.name == name).map_or(*unit, |goal| goal.unit);
+            let figure = |values: &[f64]| format!("{} {unit}", spread(values));
+            lines += &format!("{name:<72} {:<28} {:<28} {}\n", figure(others), figure(values), spread(&ratios));
+        }
+        lines
+    }
+
     fn values(&self, name: &str) -> Option<&[f64]> {
         self.measured.iter().find(|(known, ..)| known == name).map(|(.., values)| values.as_slice())
     }
@@ -199,6 +213,18 @@ mod tests {
         let goal = below("x", "", 2.0, 1.0, "");
         assert_eq!([0.5, 1.5, 2.5].map(|value| goal.reached(value)), ["moonshot", "must", "MISSED"]);
         assert_eq!(above("x", "", 1.0, 2.0, "").reached(1.0), "must");
+    }
+
+    #[test]
+    fn two_programs_are_compared_round_by_round() {
+        let (mut new, mut old) = (Figures::default(), Figures::default());
+        for (now, before) in [(1.0, 2.0), (9.0, 6.0)] {
+            new.add("P4", "", now);
+            old.add("P4", "", before);
+        }
+        new.add("alone", "ms", 1.0);
+        let lines = new.beside(&old);
+        assert!(lines.contains("1.00 (0.50–1.50)") && !lines.contains("alone"), "{lines}");
     }
 
     #[test]
