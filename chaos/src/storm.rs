@@ -97,6 +97,8 @@ impl Storm {
     /// # Errors
     /// When the suite itself fails: what the service does wrong is told by the balance.
     pub async fn rage(&mut self, seed: u64, time: Duration) -> anyhow::Result<Load> {
+        // Until the schema is current, nothing can be stored.
+        self.refusing.add(refusals::now(), refusals::now());
         self.world.start_all()?;
         let (mut load, broken) = Load::start(&self.world, seed);
         self.broken = broken;

@@ -22,6 +22,8 @@ use tokio::{
 const BATCH_ROWS: usize = 1000;
 /// Contention other than a lock that is waited for is over at once.
 const CONTENTION_RETRIES: u32 = 5;
+/// Connections that may be lost one after the other while callbacks are appended.
+const LOST_RETRIES: u32 = 3;
 /// Callbacks that meet a lock are tried again this often.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// What became of the last callbacks tells whether others can be stored, for so long.
@@ -204,7 +206,7 @@ impl Writer {
     }
 
     /// One statement, one commit. With `bare`, only the bytes are kept. If the connection is lost, callbacks are appended
-    /// once more on another: those that were committed without an answer are stored twice, which costs a read.
+    /// again on another: those that were committed without an answer are stored twice, which costs a read.
     async fn append(&mut self, part: &[Waiting], bare: bool, until: Instant) -> Result<(), Failure> {
         let callbacks: Vec<&VerifiedCallback> = part.iter().map(|waiting| &waiting.callback).collect();
         let (mut contended, mut lost) = (0, 0);
@@ -252,7 +254,7 @@ impl Writer {
                         // Whether it was committed is unknown; a connection in an unknown state is not used again.
                         self.session.lose(&told(&error));
                         lost += 1;
-                        if lost == 1 && Instant::now() < until {
+                        if lost <= LOST_RETRIES && Instant::now() < until {
                             continue;
                         }
                     }

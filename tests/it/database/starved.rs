@@ -1,26 +1,28 @@
 //! Work that stands still takes nothing from receiving.
 
 use crate::{
-    database::{assert_stored, patient, send, until_it_says, vacancies},
+    database::{Apart, patient, send, until_it_says, vacancies},
     harness::{Plan, World},
 };
 
-const STUCK: i64 = 200;
+/// Fewer than the places of the operators' listener.
+const STUCK: i64 = 100;
 
 #[tokio::test]
-async fn callbacks_are_answered_while_200_statements_stand_at_a_lock() {
+async fn callbacks_are_answered_while_100_statements_stand_at_a_lock() {
     let plan = Plan::sized(20, 5)
         .with("DATABASE__CONNECTIONS", STUCK.to_string())
         .with("DATABASE__LOCK_TIMEOUT", "10m")
         .with("DATABASE__STATEMENT_TIMEOUT", "10m");
-    let world = World::start(plan).await;
-    world.settle().await;
+    // Room for them, whatever other tests take.
+    let apart = Apart::start(plan, &[("max_connections", "300")]).await;
+    let world = &apart.world;
     let mut lock = patient(&world.database).await;
     let tables = "lock table document, referential_category in access exclusive mode";
     sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
     // More who ask than there are connections.
     let mut asking = tokio::task::JoinSet::new();
-    for _ in 0..STUCK + 30 {
+    for _ in 0..STUCK + 15 {
         let (http, url) = (world.http.clone(), format!("{}/api/v1/tenants/acme/referentials", world.operators));
         asking.spawn(async move {
             loop {
@@ -35,17 +37,16 @@ async fn callbacks_are_answered_while_200_statements_stand_at_a_lock() {
         })
         .await;
 
-    let told = send(&world, 5, 10, "starved").await;
+    let told = send(world, 5, 10, "starved").await;
     assert_eq!(told.with(200), 50, "{told:?}");
-    until_it_says(&world, "ok").await;
+    until_it_says(world, "ok").await;
     assert!(world.get(&world.operators, "/metrics").await.1.contains("leases_held 1"));
     // Nothing was settled meanwhile.
     let waiting = "select count(*) from subject where waiting";
     let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(world.database.pool()).await.unwrap();
-    assert_eq!(waiting, vacancies(&world).len() as i64);
+    assert_eq!(waiting, vacancies(world).len() as i64);
 
     asking.shutdown().await;
     lock.rollback().await.unwrap();
-    assert_stored(&world, &told).await;
-    world.end_having_sent().await;
+    apart.end(&told).await;
 }
