@@ -19,8 +19,8 @@ pub struct Clock(Arc<Source>);
 enum Source {
     /// The machine's clock, corrected by what the database's differs, in microseconds, once that is known.
     Machine { ahead: AtomicI64, known: AtomicBool },
-    /// Stands still until it is turned. The machine's clock is ahead of it by so many microseconds: none, unless a test
-    /// says otherwise.
+    /// Stands still until it is turned. `machine_ahead` is what the machine's clock is ahead of it, in microseconds: 0,
+    /// unless a test sets it.
     Turned { now: watch::Sender<DateTime<Utc>>, machine_ahead: AtomicI64 },
 }
 

@@ -99,13 +99,13 @@ pub struct Database {
 }
 
 /// Connections for leases and health.
-const VITAL: u32 = 2;
+const VITAL_CONNECTIONS: u32 = 2;
 /// A pooled connection answers in this time, or is given up: a network may have dropped it without a word.
-const ANSWERS: Duration = Duration::from_secs(1);
-/// A pooled connection that is idle for so long is closed: the server may have few.
-const IDLE: Duration = Duration::from_secs(60);
+const POOL_PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// A pooled connection that is idle for this long is closed: the server may have few.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait of receiving for a lock: other callbacks wait behind it.
-const RECEIVING_LOCK: Duration = Duration::from_millis(100);
+const RECEIVING_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long things may take on the server.
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +116,8 @@ struct Limits {
 }
 
 impl Limits {
-    /// Of a transaction. What is committed is durable, whatever the database's own setting is: a callback is answered, a
-    /// registration is made and an erasure is told on the strength of it.
+    /// Of a transaction. What is committed is durable, whatever the database's own setting is: the service relies on it
+    /// when it answers a callback, registers a hook and reports an erasure.
     fn settings(self) -> [(&'static str, String); 4] {
         let millis = |time: Duration| time.as_millis().to_string();
         [
@@ -176,11 +176,11 @@ impl Database {
                 })
                 .max_connections(connections)
                 .min_connections(0)
-                .idle_timeout(IDLE)
+                .idle_timeout(POOL_IDLE_TIMEOUT)
                 .acquire_timeout(settings.connect_timeout)
         };
         let (part, connect_timeout) = ((settings.connections as usize / 2).max(1), settings.connect_timeout);
-        let (work, vital) = (pool(settings.connections), pool(VITAL));
+        let (work, vital) = (pool(settings.connections), pool(VITAL_CONNECTIONS));
         let behind = Some((receiving.clone(), connect_timeout));
         let pool = Statements::new(work, options.clone(), opening.clone(), behind);
         let vital = Statements::new(vital, options.clone(), opening, None);
@@ -244,7 +244,7 @@ impl Database {
     /// # Errors
     /// When nothing answers in time.
     pub async fn held_for_receiving(&self, statement_timeout: Duration) -> sqlx::Result<Held> {
-        let lock = self.limits.lock.min(RECEIVING_LOCK);
+        let lock = self.limits.lock.min(RECEIVING_LOCK_TIMEOUT);
         let mut held = self.connect(Limits { lock, statement: statement_timeout, ..self.limits }).await?;
         if !self.pooled && self.receiving.room() == u32::MAX {
             self.leave_room(&mut held).await;
@@ -267,7 +267,7 @@ impl Database {
                   where datname = current_database() and datconnlimit >= 0)) as "free!""#
         );
         let Ok(free) = free.fetch_one(held).await else { return };
-        let room = u32::try_from(free - i64::from(VITAL)).unwrap_or(0).max(1);
+        let room = u32::try_from(free - i64::from(VITAL_CONNECTIONS)).unwrap_or(0).max(1);
         let most = self.connections;
         if room < most {
             warn!(
@@ -298,7 +298,7 @@ impl Database {
         self.pooled
     }
 
-    /// A session of its own that listens: sqlx keeps what is heard on a session of another kind until that is used next.
+    /// A session of its own that listens: on a session of another kind, sqlx keeps what is heard until its next use.
     ///
     /// # Errors
     /// When nothing answers in time.
@@ -342,5 +342,5 @@ impl Database {
 }
 
 async fn answers(connection: &mut PgConnection) -> bool {
-    matches!(tokio::time::timeout(ANSWERS, connection.ping()).await, Ok(Ok(())))
+    matches!(tokio::time::timeout(POOL_PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
 }

@@ -1,7 +1,7 @@
 //! Every metric of the service, in one registry that is a value.
 //!
-//! Base units; labels are tenant, kind, state, event, outcome, stage, class, reason and listener only, and each of them has few
-//! values: nothing that a sender can choose becomes a label.
+//! Base units; labels are tenant, kind, state, event, outcome, stage, class, reason and listener only, and each of them
+//! has few values: nothing that a sender can choose becomes a label.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 

@@ -1,7 +1,7 @@
 //! `NOTIFY` after the commit: callbacks that one replica has stored, for the replica that works their tenant.
 //!
-//! Wanted: such a callback is worked as soon as one that reaches the right replica; receiving waits for none of this; the
-//! number of notifications does not grow with the load; a payload names the tenant and nothing else.
+//! Wanted: such a callback is worked as soon as one that reaches the right replica; receiving waits for none of this;
+//! the number of notifications does not grow with the load; a payload names the tenant and nothing else.
 //!
 //! A hint, as [`crate::arrivals`] is inside the process: a notification that is lost costs the wait for the next poll.
 //! Through a pooler nobody can listen, since a session belongs to a client for one transaction: such a replica polls.
@@ -13,7 +13,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 use uuid::Uuid;
 
 use crate::{
@@ -22,14 +22,15 @@ use crate::{
     database::{Database, told},
     domain::TenantId,
     lifecycle::Stop,
+    telemetry::FailureLog,
 };
 
 /// Whoever listens on it hears of tenants with new callbacks.
 pub const CHANNEL: &str = "cegid_indexer_callbacks";
 /// Repeated to verify the session, to which it makes no difference.
 const LISTEN: &str = "listen cegid_indexer_callbacks";
-/// Between two statements that notify, by the machine's clock: the first callback after a pause is announced at once, and
-/// those of the interval together at its end.
+/// Between two statements that notify, by the machine's clock: the first callback after a pause is announced at once,
+/// and those of the interval together at its end.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a silent session is verified: the network may have dropped it without a word.
 const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -88,7 +89,10 @@ async fn notify(database: &Database, tenants: &[TenantId], replica: Uuid, clock:
 
 /// Listens while other replicas run, until the stop: callbacks that they announce wake the workers of this one.
 pub async fn listen(database: Database, arrivals: Arc<Arrivals>, mut others: watch::Receiver<bool>, stop: Stop) {
-    let mut is_lost = false;
+    let failures = FailureLog::new(
+        "listening for callbacks that other replicas store",
+        "they are found by polling until it succeeds",
+    );
     while !stop.asked() {
         tokio::select! {
             found = others.wait_for(|others| *others) => if found.is_err() { return },
@@ -96,16 +100,11 @@ pub async fn listen(database: Database, arrivals: Arc<Arrivals>, mut others: wat
         }
         let mut alone = others.clone();
         let error = tokio::select! {
-            error = wake_workers(&database, &arrivals, &mut is_lost) => error,
+            error = wake_workers(&database, &arrivals, &failures) => error,
             _ = alone.wait_for(|others| !*others) => continue,
             () = stop.draining() => return,
         };
-        if !std::mem::replace(&mut is_lost, true) {
-            warn!(
-                error = %told(&error),
-                "listening for callbacks that other replicas store failed: they are found by polling until it succeeds"
-            );
-        }
+        failures.failed(&told(&error));
         tokio::select! {
             () = sleep(RECONNECT_INTERVAL) => {}
             () = stop.draining() => {}
@@ -114,13 +113,13 @@ pub async fn listen(database: Database, arrivals: Arc<Arrivals>, mut others: wat
 }
 
 /// Passes on what is heard until the session is lost.
-async fn wake_workers(database: &Database, arrivals: &Arrivals, is_lost: &mut bool) -> sqlx::Error {
+async fn wake_workers(database: &Database, arrivals: &Arrivals, failures: &FailureLog) -> sqlx::Error {
     let mut session = match database.listen(CHANNEL).await {
         Ok(session) => session,
         Err(error) => return error,
     };
     info!("listening for callbacks that other replicas store");
-    *is_lost = false;
+    failures.succeeded();
     // What was announced before is in the table.
     arrivals.wake_all();
     loop {

@@ -1,7 +1,7 @@
 //! Serving a router on a listener with the limits that a public address needs.
 //!
-//! `serve/places.rs` says which connections give way when they run short, `serve/peer.rs` tells it what a peer does, and
-//! `serve/file_limit.rs` fits the number of connections to the files that the process may open.
+//! `serve/places.rs` says which connections give way when they run short, `serve/peer.rs` tells it what a peer does,
+//! and `serve/file_limit.rs` fits the number of connections to the files that the process may open.
 
 mod file_limit;
 mod peer;
@@ -25,7 +25,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tower::ServiceExt;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use self::{
     file_limit::{Fitted, fit},
@@ -36,10 +36,14 @@ use crate::{
     lifecycle::{Stop, open_file_limit},
     metrics::Metrics,
     settings::Settings,
+    telemetry::FailureLog,
 };
 
 /// A refused accept, such as for want of file descriptors, is not tried again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Labels of the two listeners.
+const PUBLIC: &str = "public";
+const OPERATORS: &str = "operators";
 const HEADERS: usize = 64;
 const HEADER_BYTES: usize = 32 * 1024;
 
@@ -82,7 +86,7 @@ impl Limits {
             proxies: receive.proxies.clone(),
             announce: settings.shutdown.announce,
         };
-        (limits("public", public), limits("operators", operators))
+        (limits(PUBLIC, public), limits(OPERATORS, operators))
     }
 }
 
@@ -96,7 +100,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, metric
     };
     tokio::pin!(stopping);
     let mut stopping_seen = false;
-    let mut failures = 0_u64;
+    let accepting = FailureLog::new(
+        if limits.listener == OPERATORS { "accepting operators' connections" } else { "accepting connections" },
+        "trying again",
+    );
     // Accepted, and waiting for a place.
     let mut arrived: Option<(TcpStream, SocketAddr)> = None;
     loop {
@@ -120,18 +127,12 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, metric
         let taken = match accepted {
             Ok(taken) => taken,
             Err(error) => {
-                if failures == 0 {
-                    warn!(listener = limits.listener, error = %error, "accepting connections fails");
-                }
-                failures += 1;
+                accepting.failed(&error);
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        if failures > 0 {
-            info!(listener = limits.listener, failures, "connections are accepted again");
-            failures = 0;
-        }
+        accepting.succeeded();
         if let Some(arrived) = arrived.take() {
             tokio::spawn(run(arrived, taken, router.clone(), &limits, &graceful, stop.clone()));
         }

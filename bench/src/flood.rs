@@ -42,13 +42,13 @@ const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const SMALL_BUFFER: u32 = 4096;
 /// Requests in one write.
 const PIPELINED: usize = 50;
-/// Before a connection of the flood that was ended is opened again: from this to twice as long, so that they do not come
-/// all at once.
+/// Before a connection of the flood that was ended is opened again: from this to twice as long, so that they do not
+/// come all at once.
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Callbacks a second, a hundredth of what the service can take.
 const RATE: u32 = 100;
 /// An answer that has not come by then never comes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Files that the bench needs beside the flood.
 const OTHER_FILES: u64 = 1_000;
 
@@ -118,14 +118,14 @@ impl Flood {
             Ok(())
         })?;
         let began = Instant::now();
-        while opened.load(Ordering::Relaxed) < IDLE + SLOW && began.elapsed() < PATIENCE {
+        while opened.load(Ordering::Relaxed) < IDLE + SLOW && began.elapsed() < ANSWER_TIMEOUT {
             thread::sleep(Duration::from_millis(20));
         }
         Ok(Flood { stop, thread })
     }
 
     fn stop(self) -> anyhow::Result<()> {
-        // The thread may have ended by itself.
+        // The thread may have ended already.
         let _ended = self.stop.send(());
         self.thread.join().unwrap_or_else(|_| bail!("the flood panicked"))
     }
@@ -218,9 +218,9 @@ impl Callbacks {
     }
 }
 
-/// What came of one callback.
+/// The answer to one callback.
 enum Answer {
-    /// 200, after so many milliseconds.
+    /// 200, with the milliseconds until it came.
     Accepted(f64),
     Other,
     None,
@@ -234,7 +234,7 @@ async fn callback(target: SocketAddr, request: String, planned: Instant) -> Answ
         stream.read_exact(&mut answer).await?;
         std::io::Result::Ok(answer.ends_with(b" 200"))
     };
-    match timeout(PATIENCE, exchange).await {
+    match timeout(ANSWER_TIMEOUT, exchange).await {
         Ok(Ok(true)) => Answer::Accepted(planned.elapsed().as_secs_f64() * 1000.0),
         Ok(Ok(false)) => Answer::Other,
         Ok(Err(_)) | Err(_) => Answer::None,

@@ -58,7 +58,7 @@ struct Arguments {
     /// How long each run is timed
     #[arg(long, default_value_t = 3, value_name = "SECONDS")]
     seconds: u64,
-    /// Another program of the service, such as the one before a change: P1 to P6, P10 to P15 and P17 are measured of both
+    /// Another program of the service, such as the one before a change: P1 to P6, P10 to P15, P17 are measured of both
     #[arg(long, value_name = "PROGRAM")]
     against: Option<PathBuf>,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::{balance::Line, world::World};
 
 /// A fault of a link that outlasts its event, the patience of receiving and a start of a replica.
-const AFTER: TimeDelta = TimeDelta::seconds(12);
+const REFUSAL_GRACE: TimeDelta = TimeDelta::seconds(12);
 
 /// The time as the simulators tell it.
 #[allow(clippy::disallowed_methods, reason = "their clock is the machine's, and not the service's")]
@@ -21,7 +21,7 @@ pub struct Windows(Vec<(DateTime<Utc>, DateTime<Utc>)>);
 impl Windows {
     /// What refuses callbacks went on from then until then.
     pub fn add(&mut self, from: DateTime<Utc>, until: DateTime<Utc>) {
-        self.0.push((from, until + AFTER));
+        self.0.push((from, until + REFUSAL_GRACE));
     }
 
     fn hold(&self, at: DateTime<Utc>) -> bool {

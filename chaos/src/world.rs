@@ -156,7 +156,7 @@ pub struct World {
     _directory: TempDir,
 }
 
-/// From now on whoever connects finds a `clock_timestamp()` in front of the server's own.
+/// Sessions that begin from now on find a `clock_timestamp()` in front of the server's own.
 async fn shift_time(own: &PgConnectOptions, seconds: i64) -> anyhow::Result<()> {
     let mut connection = own.connect().await?;
     let statements = format!(

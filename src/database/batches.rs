@@ -5,8 +5,8 @@ pub const ROWS_DELETED: i64 = 5_000;
 /// Rows that one statement locks and changes: a callback that names one of them waits for its end.
 pub const ROWS_CHANGED: i64 = 1_000;
 
-/// Repeats a statement, which is given how many rows it may take and tells how many it took, until it takes fewer. Gives
-/// how many it took in all.
+/// Repeats a statement, which is given how many rows it may take and returns how many it took, until it takes fewer.
+/// Returns how many it took in all.
 ///
 /// # Errors
 /// When the database cannot be used; what was done by then stays so.

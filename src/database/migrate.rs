@@ -1,9 +1,9 @@
 //! Migrates the schema beside replicas that go on receiving.
 //!
-//! Wanted: receiving goes on whatever has locked a table, so no statement of a migration waits for a lock for long, since
-//! every other session queues behind it; a migration that did not get its locks is rolled back as a whole and tried again
-//! until it gets them; the log says which session is in the way; of several replicas one migrates, and the others wait
-//! for it without a lock on any table; a replica whose schema is current waits for nobody.
+//! Wanted: receiving goes on whatever has locked a table, so no statement of a migration waits for a lock for long,
+//! since every other session queues behind it; a migration that did not get its locks is rolled back as a whole and
+//! tried again until it gets them; the log says which session is in the way; of several replicas one migrates, and the
+//! others wait for it without a lock on any table; a replica whose schema is current waits for nobody.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -35,12 +35,12 @@ const MIGRATOR_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the sessions in the way are looked up during an attempt.
 const BLOCKER_LOOKUP_INTERVAL: Duration = Duration::from_millis(50);
-/// A setting of a session that means nothing to the server: whoever passes the session on keeps it.
+/// A setting of a session that means nothing to the server: a pooler that passes the session on keeps it.
 const MARK: (&str, &str) = ("cegid_indexer.session", "own");
 
 impl Database {
-    /// Applies what is missing of the schema. Through a pooler nothing is applied: the lock that keeps two from migrating
-    /// at once is a session's, and would be left behind in one that others are given.
+    /// Applies what is missing of the schema. Through a pooler nothing is applied: the lock that keeps two from
+    /// migrating at once is a session's, and would be left behind in one that others are given.
     ///
     /// # Errors
     /// When the database cannot be reached, a migration fails, the schema is newer than this version, or there is a

@@ -1,4 +1,5 @@
-//! Receiving comes first: while it has no connection the worker opens none, and it opens no more than there is room for.
+//! Receiving comes first: while it has no connection the worker opens none. The worker opens no more than there is room
+//! for.
 
 use std::{
     sync::{

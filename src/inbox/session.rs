@@ -12,14 +12,14 @@ use crate::{
     telemetry::FailureLog,
 };
 
-/// A connection that was not used for so long is looked at before callbacks are trusted to it.
-const PAUSE: Duration = Duration::from_secs(1);
-/// While nothing is received, it is looked at this often: below the idle timeouts of most networks and servers.
-const IDLE_LOOK: Duration = Duration::from_secs(15);
+/// A connection that was idle for this long is verified before callbacks are trusted to it.
+const PING_AFTER: Duration = Duration::from_secs(1);
+/// While nothing is received, it is verified this often: below the idle timeouts of most networks and servers.
+const IDLE_PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Between two attempts to connect.
-const RECONNECT: Duration = Duration::from_millis(100);
-/// Share of the commit timeout in which a look is answered: the rest is for another connection and the commit.
-const LOOK_SHARE: u32 = 4;
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
+/// The part of the commit timeout in which a ping is answered: the rest is for another connection and the commit.
+const PING_TIMEOUT_DIVISOR: u32 = 4;
 
 /// One connection outside the pools, which is replaced when it is gone.
 pub(super) struct Session {
@@ -43,7 +43,7 @@ impl Session {
     /// A connection that answered a moment ago. None if there is none until `until`, or none for longer than a commit
     /// may take: the database is away, and the senders are told so at once.
     pub(super) async fn ready(&mut self, until: Instant) -> Option<&mut Held> {
-        if self.connection.is_some() && self.used.elapsed() >= PAUSE {
+        if self.connection.is_some() && self.used.elapsed() >= PING_AFTER {
             self.look().await;
         }
         while self.connection.is_none() {
@@ -58,13 +58,13 @@ impl Session {
 
     /// When to look at it next, if it is not used before.
     pub(super) fn next_look(&self) -> Instant {
-        self.used + if self.connection.is_some() { IDLE_LOOK } else { PAUSE }
+        self.used + if self.connection.is_some() { IDLE_PING_INTERVAL } else { PING_AFTER }
     }
 
     /// Whether it still answers; one that does not is replaced, by one attempt.
     pub(super) async fn look(&mut self) {
         if let Some(connection) = &mut self.connection {
-            match timeout(self.commit_timeout / LOOK_SHARE, connection.ping()).await {
+            match timeout(self.commit_timeout / PING_TIMEOUT_DIVISOR, connection.ping()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => self.lose(&told(&error)),
                 Err(_) => self.lose("it does not answer"),
@@ -96,7 +96,7 @@ impl Session {
             Err(error) => {
                 self.failures.failed(&told(&error));
                 self.database.close_idle().await;
-                sleep(RECONNECT).await;
+                sleep(RECONNECT_INTERVAL).await;
                 false
             }
         }

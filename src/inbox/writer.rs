@@ -2,6 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+
 use super::{NotStored, Readiness, Waiting, append, aside::Aside, budget::Budget, session::Session};
 use crate::{
     arrivals::Arrivals,
@@ -13,10 +18,6 @@ use crate::{
     settings::Receive,
     telemetry::FailureLog,
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, sleep_until, timeout, timeout_at},
-};
 
 /// Rows in one statement; a larger request still goes in whole.
 const BATCH_ROWS: usize = 1000;
@@ -25,13 +26,13 @@ const CONTENTION_RETRIES: u32 = 5;
 /// Connections that may be lost one after the other while callbacks are appended.
 const LOST_RETRIES: u32 = 3;
 /// Callbacks that meet a lock are tried again this often.
-const LOCK_RETRY: Duration = Duration::from_millis(50);
-/// What became of the last callbacks tells whether others can be stored, for so long.
-const TELLS: Duration = Duration::from_secs(1);
-/// Not ready for so long after callbacks were refused.
-const REFUSED: Duration = Duration::from_secs(5);
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Callbacks that were stored this lately show that others can be stored.
+const SUCCESS_VALIDITY: Duration = Duration::from_secs(1);
+/// For this long after callbacks could not be stored, the service is not ready.
+const REFUSAL_VALIDITY: Duration = Duration::from_secs(5);
 /// Questions that wait for an answer.
-const ASKING: usize = 16;
+const MAX_QUESTIONS: usize = 16;
 
 /// Any sender may send such data, again and again.
 static UNSTORABLE: FailureLog =
@@ -72,7 +73,7 @@ impl Writer {
         metrics: Arc<Metrics>,
         receive: &Receive,
     ) -> Writer {
-        let (asking, asked) = mpsc::channel(ASKING);
+        let (asking, asked) = mpsc::channel(MAX_QUESTIONS);
         Writer {
             callbacks,
             asked,
@@ -123,7 +124,7 @@ impl Writer {
     }
 
     async fn next(&mut self) -> Next {
-        let retry = Instant::now() + LOCK_RETRY;
+        let retry = Instant::now() + LOCK_RETRY_INTERVAL;
         tokio::select! {
             first = self.callbacks.recv() => first.map_or(Next::End, |first| Next::Store(self.gather(first))),
             () = sleep_until(retry), if !self.aside.is_empty() => Next::Retry,
@@ -153,16 +154,13 @@ impl Writer {
         let until = Instant::now() + self.commit_timeout;
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
-            let mut part = self.aside.sort(part);
+            let part = self.aside.sort(part);
             if part.is_empty() {
                 continue;
             }
             match self.append(&part, false, until).await {
                 Ok(()) => self.accept(part),
-                Err(Failure::Data | Failure::Raised) if part.len() > 1 => {
-                    let rest = part.split_off(part.len() / 2);
-                    parts.extend([rest, part]);
-                }
+                Err(Failure::Data | Failure::Raised) if part.len() > 1 => parts.extend(halves(part)),
                 Err(Failure::Data) => {
                     UNSTORABLE.failed(&"the database refuses its data");
                     match self.append(&part, true, until).await {
@@ -172,10 +170,7 @@ impl Writer {
                 }
                 Err(Failure::Contention) => match self.find_locks(&part, until).await {
                     Some(found) if found > 0 => parts.push(part),
-                    Some(_) if part.len() > 1 => {
-                        let rest = part.split_off(part.len() / 2);
-                        parts.extend([rest, part]);
-                    }
+                    Some(_) if part.len() > 1 => parts.extend(halves(part)),
                     // Alone, or a whole table is locked.
                     _ => self.aside.put(part),
                 },
@@ -198,6 +193,9 @@ impl Writer {
     /// Tries those again that met a lock. What is still locked is asked first, so that nothing waits for it.
     async fn retry(&mut self) {
         let waiting = self.aside.take();
+        if waiting.is_empty() {
+            return;
+        }
         let until = Instant::now() + self.commit_timeout;
         match self.find_locks(&waiting, until).await {
             Some(_) => self.store(waiting).await,
@@ -205,8 +203,8 @@ impl Writer {
         }
     }
 
-    /// One statement, one commit. With `bare`, only the bytes are kept. If the connection is lost, callbacks are appended
-    /// again on another: those that were committed without an answer are stored twice, which costs a read.
+    /// One statement, one commit. With `bare`, only the bytes are kept. If the connection is lost, the callbacks are
+    /// appended again on another: those that were committed without an answer are stored twice, which costs a read.
     async fn append(&mut self, part: &[Waiting], bare: bool, until: Instant) -> Result<(), Failure> {
         let callbacks: Vec<&VerifiedCallback> = part.iter().map(|waiting| &waiting.callback).collect();
         let (mut contended, mut lost) = (0, 0);
@@ -221,9 +219,8 @@ impl Writer {
             let error = match timeout_at(until, appending).await {
                 Ok(Ok(Some(unread))) => {
                     self.budget.spend(&callbacks, &unread);
-                    self.metrics
-                        .commits
-                        .observe(callbacks.iter().map(|callback| callback.events().len()).sum::<usize>() as f64);
+                    let rows: usize = callbacks.iter().map(|callback| callback.events().len()).sum();
+                    self.metrics.commits.observe(rows as f64);
                     (self.succeeded, self.failed) = (Some(Instant::now()), None);
                     self.failures.succeeded();
                     return Ok(());
@@ -268,10 +265,10 @@ impl Writer {
 
     /// Whether a commit would succeed now, as the last callbacks showed or as a rehearsal shows.
     async fn could_store(&mut self) -> bool {
-        if self.failed.is_some_and(|at| at.elapsed() < REFUSED) {
+        if self.failed.is_some_and(|at| at.elapsed() < REFUSAL_VALIDITY) {
             return false;
         }
-        if self.succeeded.is_some_and(|at| at.elapsed() < TELLS) {
+        if self.succeeded.is_some_and(|at| at.elapsed() < SUCCESS_VALIDITY) {
             return true;
         }
         let until = Instant::now() + self.commit_timeout;
@@ -310,6 +307,12 @@ impl Writer {
             }
         }
     }
+}
+
+/// To be stored apart, the first half first.
+fn halves(mut part: Vec<Waiting>) -> [Vec<Waiting>; 2] {
+    let second = part.split_off(part.len() / 2);
+    [second, part]
 }
 
 /// They are not committed, as far as is known.

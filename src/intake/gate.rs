@@ -76,7 +76,8 @@ impl Intake {
         }
     }
 
-    /// The configured tenant that a request names, by its client id or else by its path, whatever else is wrong with it.
+    /// The configured tenant that a request names, by its client id or else by its path, whatever else is wrong with
+    /// it.
     fn tenant_named(&self, uri: &Uri) -> Option<TenantId> {
         let directory = self.directory.entries();
         let by_client = signature::client_ids(uri.query().unwrap_or_default())
@@ -121,8 +122,8 @@ impl Intake {
 
     /// The tenant whose secret verifies the request; otherwise why not.
     ///
-    /// A request is in time by either of two clocks, the database's and this machine's: a wrong one must not refuse what
-    /// is right by the other.
+    /// A request is in time by either of two clocks, the database's and this machine's: a wrong one must not refuse
+    /// what is right by the other.
     fn tenant_of(&self, parts: &Parts, body: &[u8]) -> Result<TenantId, Refusal> {
         let (method, headers) = (&parts.method, &parts.headers);
         let directory = self.directory.entries();

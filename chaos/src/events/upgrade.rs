@@ -59,12 +59,7 @@ impl Storm {
         self.tally.felt(Event::Upgrade, given_up.into());
         let refused = refused(&self.world) - before;
         if refused > 0 {
-            let (locks, lost) =
-                (self.count_lines("met a lock too often"), self.count_lines("storing callbacks failed"));
-            self.tally.unclean.push(format!(
-                "{refused} callbacks were answered 503 while a newer version migrated; replicas have met locks too often \
-                 {locks} times so far, and lost connections {lost} times"
-            ));
+            self.tally.unclean.push(format!("{refused} callbacks were answered 503 while a newer version migrated"));
         }
         Ok(())
     }

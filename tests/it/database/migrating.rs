@@ -29,8 +29,8 @@ async fn of_next_year(sql: &'static str) -> Migrator {
     Migrator::with_migrations(today.iter().cloned().chain([next]).collect())
 }
 
-/// Begins as the newer version does, with the shortest lease: its sessions must not be idle in a transaction between two
-/// attempts. Gives how many attempts did not get their locks.
+/// Begins as the newer version does, with the shortest lease: its sessions must not be idle in a transaction between
+/// two attempts. Gives how many attempts did not get their locks.
 async fn upgrade(world: &World, sql: &'static str) -> JoinHandle<Result<u32, DatabaseError>> {
     let settings = Settings::load(None, world.environment()).unwrap();
     let database = Database::new(&settings.database, Duration::from_secs(3)).unwrap();
