@@ -164,7 +164,7 @@ impl WorkerFailures {
         log_success(tenant, doing, count);
     }
 
-    /// Logs what has not failed for [`WORKER_QUIET_TIME`]: a stage that has nothing to do cannot say that it succeeded.
+    /// Logs what has not failed for eleven minutes: a stage that has nothing to do cannot say that it succeeded.
     pub fn end_quiet(&self) {
         let mut over = Vec::new();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, series| {
