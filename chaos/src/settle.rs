@@ -52,10 +52,17 @@ async fn waits(world: &World, known: &Known) -> anyhow::Result<String> {
         if tenant.small {
             confirm_removals(world, tenant).await?;
         }
-        // As it is after an hour at most.
+        // As both are after an hour at most.
         sqlx::query(
             "update sweep set due_at = clock_timestamp()
              where tenant = $1 and stalls > 0 and due_at > clock_timestamp() + interval '5 seconds'",
+        )
+        .bind(id.as_str())
+        .execute(&world.pool)
+        .await?;
+        sqlx::query(
+            "update subject set due_at = clock_timestamp()
+             where tenant = $1 and held_unproven and due_at > clock_timestamp() + interval '5 seconds'",
         )
         .bind(id.as_str())
         .execute(&world.pool)

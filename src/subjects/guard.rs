@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// Which of these subjects, which are about to vanish, have to wait: those that waited before and were not confirmed,
-/// and those beyond `floor` or `percent` of what is indexed, whichever is more, in 24 hours. What an operator confirmed
-/// neither waits nor counts.
+/// and those beyond `floor` or `percent` of what is indexed, whichever is more, in 24 hours. One that waited for a control
+/// alone has its proof now. What an operator confirmed neither waits nor counts.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -47,7 +47,7 @@ pub async fn hold_back(
     let share = (counts.held + counts.vanished) * i64::from(percent) / 100;
     let mut left = share.max(i64::from(floor)) - counts.vanished;
     let standing = sqlx::query!(
-        r#"select key, held_at is not null as "held!" from subject
+        r#"select key, held_at is not null and not held_unproven as "held!" from subject
            where tenant = $1 and kind = $2 and key = any($3) and released_at is null order by key"#,
         tenant.as_str(),
         kind.as_str(),
@@ -82,7 +82,7 @@ pub async fn hold(
              select key from subject where tenant = $1 and kind = $2 and key = any($4)
              order by key collate "C" for no key update
            )
-           update subject s set held_at = coalesce(s.held_at, $3)
+           update subject s set held_at = coalesce(s.held_at, $3), held_unproven = false
            from held where s.tenant = $1 and s.kind = $2 and s.key = held.key"#,
         tenant.as_str(),
         kind.as_str(),

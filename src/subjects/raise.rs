@@ -217,6 +217,27 @@ pub async fn unlisted(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, read
     .await
 }
 
+/// Removed subjects that an earlier list showed and this walk did not: one list that was out of date must not count
+/// together with another one, much later.
+pub async fn forget_listed(tx: &mut PgConnection, tenant: &TenantId, kind: Kind, read: i64) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"with unshown as (
+             select key from subject
+             where tenant = $1 and kind = $2 and state = 'removed' and listed_at is not null
+               and settled < $3 and not waiting
+             order by key collate "C" for no key update
+           )
+           update subject s set listed_at = null
+           from unshown where s.tenant = $1 and s.kind = $2 and s.key = unshown.key"#,
+        tenant.as_str(),
+        kind.as_str(),
+        read
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Which subjects of a round are asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Next<'a> {

@@ -81,6 +81,7 @@ pub async fn settle(
              attempts = 0, failing_since = null, last_error = null, dead_at = null,
              failure_digest = null, failure_repeats = 0,
              absent_since = null, unclear_since = null, returned_at = null, held_at = null,
+             held_unproven = false,
              released_at = case when excluded.removed_cause is not null or excluded.vanished_at is not null
                                 then held.released_at end,
              -- A record that is shown ends it; what was removed stays counted until then.
@@ -207,6 +208,8 @@ pub enum Why {
     Returned,
     /// Its removal waits for the bulk guard.
     Held,
+    /// Its removal waits for a control, or for an operator: no other record of the kind is left.
+    Unproven,
     /// The read failed.
     Failed(ReadFailure),
     /// It failed for the last time; wanted at this value it is buried, raised since it is tried again.
@@ -265,9 +268,10 @@ pub async fn postpone(
         let (failed, bury_at) = match &subject.why {
             Why::Failed(failure) => (Some(failure), None),
             Why::Buried { wanted, failure } => (Some(failure), Some(*wanted)),
-            Why::Absent | Why::Returned | Why::Held | Why::Asked => (None, None),
+            Why::Absent | Why::Returned | Why::Held | Why::Unproven | Why::Asked => (None, None),
         };
-        let (asked, held) = (matches!(subject.why, Why::Asked), matches!(subject.why, Why::Held));
+        let (asked, unproven) = (matches!(subject.why, Why::Asked), matches!(subject.why, Why::Unproven));
+        let held = unproven || matches!(subject.why, Why::Held);
         let (cause, digest) = (failed.map(|failed| &failed.cause), failed.and_then(|failed| failed.digest));
         let row = sqlx::query!(
             r#"update subject set
@@ -279,6 +283,8 @@ pub async fn postpone(
                  listed_at = case when $11 then coalesce(listed_at, $5) else listed_at end,
                  returned_at = case when $8 then coalesce(returned_at, $5) when $7 then null else returned_at end,
                  held_at = case when $12 then coalesce(held_at, $5) else held_at end,
+                 -- What the guard holds stays its own.
+                 held_unproven = case when $12 then $15 and (held_at is null or held_unproven) else held_unproven end,
                  attempts = case when $9::text is null then 0 else attempts + 1 end,
                  failing_since = case when $9::text is null then null else coalesce(failing_since, $5) end,
                  last_error = $9,
@@ -302,6 +308,7 @@ pub async fn postpone(
             held,
             digest.as_ref().map(|digest| &digest[..]),
             REPORTED_REPEATS,
+            unproven,
         )
         .fetch_optional(&mut *tx)
         .await?;

@@ -296,7 +296,7 @@ impl Settlement {
         let was_found =
             |write: &&documents::Write<'_>| held.get(write.document.key()).is_some_and(|held| held.searchable);
         written.hidden = writes.iter().filter(|write| !write.searchable).filter(was_found).count();
-        written.unproven = self.postponed.iter().filter(|subject| matches!(subject.why, Why::Held)).count();
+        written.unproven = self.postponed.iter().filter(|subject| matches!(subject.why, Why::Unproven)).count();
         written.buried = failures.buried;
         Ok(None)
     }

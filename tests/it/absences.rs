@@ -51,6 +51,40 @@ async fn a_record_that_only_lists_show_comes_back_by_them_and_stays() {
 }
 
 #[tokio::test]
+async fn two_lists_bring_back_a_removed_record_only_if_no_list_between_them_lacks_it() {
+    let world = World::start(Plan::sized(12, 12)).await;
+    world.settle().await;
+    let (vacancy, candidate) = (live_vacancies(&world).remove(0), live_candidates(&world).remove(0));
+    let indexed = async |world: &World| {
+        world.indexed(Kind::Vacancy).await.contains_key(&vacancy)
+            || world.indexed(Kind::Candidate).await.contains_key(&candidate)
+    };
+    let spoil = |spoil: Spoil| [&vacancy, &candidate].map(|key| world.simulator.spoil(key, Some(spoil)));
+    let list = async |shown: Spoil| {
+        spoil(shown);
+        world.sweep(&[Use::Full]).await;
+        // An incremental list that showed them would count too.
+        spoil(Spoil::Hidden);
+        world.pass(Duration::from_secs(1800)).await;
+    };
+    spoil(Spoil::Unfindable);
+    world.simulator.edit_vacancy(&vacancy).unwrap();
+    world.simulator.edit_candidate(&candidate).unwrap();
+    world.settle().await;
+    world.pass(Duration::from_secs(1800)).await;
+    assert!(!indexed(&world).await, "reads by key do not find them");
+    list(Spoil::Unfindable).await;
+    list(Spoil::Hidden).await;
+    list(Spoil::Unfindable).await;
+    assert!(!indexed(&world).await, "the list between them did not show them");
+    for key in [&vacancy, &candidate] {
+        world.simulator.delete_silently(key).unwrap();
+        world.simulator.spoil(key, None);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn who_is_deleted_where_nothing_found_is_404_leaves() {
     let world = World::start(Plan::sized(12, 12)).await;
     world.settle().await;

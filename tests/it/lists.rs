@@ -113,6 +113,31 @@ async fn when_every_record_of_a_kind_is_gone_an_operator_confirms_it() {
 }
 
 #[tokio::test]
+async fn what_was_held_because_nothing_could_prove_it_goes_once_something_can() {
+    let world = World::start(Plan::sized(3, 3)).await;
+    world.settle().await;
+    let gone: Vec<String> = live_vacancies(&world).into_iter().chain(live_candidates(&world)).collect();
+    for key in &gone {
+        world.simulator.delete_silently(key).unwrap();
+    }
+    world.sweep(&[Use::Full]).await;
+    let left = async |world: &World| {
+        [world.indexed(Kind::Vacancy).await, world.indexed(Kind::Candidate).await]
+            .map(|indexed| indexed.into_keys().filter(|key| gone.contains(key)).count())
+    };
+    let all_held = async |world: &World| {
+        let left = left(world).await;
+        left.iter().all(|count| *count > 0) && held(world).await == left.iter().sum::<usize>() as i64
+    };
+    world.until("what is left of each kind is held", all_held).await;
+    let _new = world.simulator.create_vacancy();
+    let _new = world.simulator.create_candidate();
+    let removed = async |world: &World| left(world).await == [0, 0] && held(world).await == 0;
+    world.until("they are removed, beside a new one of their kind", removed).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn vacancies_that_no_filter_can_name_are_not_hidden_in_bulk_nor_when_lists_show_them_unreadable() {
     let mut plan = Plan::sized(240, 0).with("WORKER__REMOVALS_FLOOR", "1").with("WORKER__REMOVALS_PERCENT", "0");
     plan.simulator.unaskable_references = true;

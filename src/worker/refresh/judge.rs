@@ -190,10 +190,10 @@ impl<'a> Judgement<'a> {
             State::Live | State::Hidden if confirmed && (proof == Proof::ControlSeen || subject.released) => {
                 self.settlement.removed.push((key, ABSENCE))
             }
-            // The last of its kind: nothing but a person can tell whether it is gone.
+            // The last of its kind: a person, or a new record that can be the control, tells whether it is gone.
             State::Live | State::Hidden if confirmed && proof == Proof::NoControl => {
                 let due_at = context.now() + HELD_REREAD_INTERVAL;
-                self.settlement.postponed.push(Postponed { key, due_at, why: Why::Held });
+                self.settlement.postponed.push(Postponed { key, due_at, why: Why::Unproven });
             }
             _ => {
                 // An answer without the control proves nothing: the same again later.

@@ -70,6 +70,7 @@ impl Sweeper {
         let (Some(before), Some(read)) = (before, sweep.read.filter(|_| sweep.unnamed == 0)) else { return Ok(()) };
         // Without the lease the worker is about to be ended.
         let Some(mut tx) = fence(database, &context.lease).await? else { return Ok(()) };
+        subjects::forget_listed(&mut tx, tenant, kind, read).await?;
         let unlisted = subjects::unlisted(&mut tx, tenant, kind, before).await?;
         let unlisted: Vec<&str> = unlisted.iter().map(String::as_str).collect();
         let held = subjects::hold_back(&mut tx, tenant, kind, now, context.guard(), &unlisted).await?;
