@@ -13,7 +13,7 @@ mod upgrade;
 use crate::storm::Storm;
 
 /// Something that goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Event {
     /// SIGKILL of a replica at a random instant.
     Kill,

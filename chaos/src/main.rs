@@ -1,8 +1,12 @@
 //! The crash suite's long form.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use cegid_indexer_chaos::{run::run, world::Plan};
+use cegid_indexer_chaos::{
+    events::Event,
+    run::{Course, run},
+    world::Plan,
+};
 use clap::Parser;
 
 /// Kills, freezes and cuts off the service under load, and balances the ledger
@@ -21,6 +25,12 @@ struct Arguments {
     /// Customers, each with a simulator of its own
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
     tenants: u8,
+    /// What can happen; everything unless it is given
+    #[arg(long, value_enum, value_delimiter = ',')]
+    events: Vec<Event>,
+    /// An existing directory that the logs of the replicas are copied to
+    #[arg(long)]
+    logs: Option<PathBuf>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -39,7 +49,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let plan = Plan::storm(arguments.seed, usize::from(arguments.replicas), usize::from(arguments.tenants));
-    match run(plan, arguments.time).await {
+    let events = if arguments.events.is_empty() { &Event::ALL[..] } else { &arguments.events };
+    let course = Course { time: arguments.time, events, logs: arguments.logs.as_deref() };
+    match run(plan, course).await {
         Ok(outcome) => {
             println!("{outcome}");
             if outcome.balances() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,9 +1,10 @@
 //! A whole run: a storm, then rest, then the balance.
 
-use std::{fmt, sync::atomic::Ordering, time::Duration};
+use std::{fmt, path::Path, sync::atomic::Ordering, time::Duration};
 
 use crate::{
     balance::{Line, balance},
+    events::Event,
     load::Counts,
     refusals, settle,
     storm::Storm,
@@ -55,19 +56,39 @@ fn described(load: &Counts) -> String {
     )
 }
 
+/// What is done to a world.
+#[derive(Debug, Clone, Copy)]
+pub struct Course<'a> {
+    /// How long events are drawn.
+    pub time: Duration,
+    /// From which.
+    pub events: &'a [Event],
+    /// Where the logs of the replicas are copied to.
+    pub logs: Option<&'a Path>,
+}
+
 /// Lets a storm go over a world of its own for so long, and balances what is left.
 ///
 /// # Errors
 /// When the suite itself fails, or the service does not come to rest.
-pub async fn run(plan: Plan, time: Duration) -> anyhow::Result<Outcome> {
+pub async fn run(plan: Plan, course: Course<'_>) -> anyhow::Result<Outcome> {
     // A flood has hundreds of connections.
     cegid_indexer::lifecycle::permit_open_files()?;
-    let mut storm = Storm::new(World::start(plan).await?, plan.seed);
-    let load = storm.rage(plan.seed, time).await?;
+    let mut storm = Storm::new(World::start(plan).await?, plan.seed, course.events);
+    let load = storm.rage(plan.seed, course.time).await?;
     let end = refusals::now();
     let known = storm.known();
-    settle::at_rest(&storm.world, &known).await?;
-    settle::swept(&mut storm.world, &known).await?;
+    let settled = async {
+        settle::at_rest(&storm.world, &known).await?;
+        settle::swept(&mut storm.world, &known).await
+    };
+    let settled = settled.await;
+    if let Some(directory) = course.logs {
+        for replica in &storm.world.replicas {
+            std::fs::write(directory.join(format!("{}.log", replica.name)), replica.log())?;
+        }
+    }
+    settled?;
     let mut lines = balance(&storm.world, &known).await?;
     lines.push(storm.refusing.line(&storm.world, end));
     lines.extend(chaos_lines(&storm.tally, &load.counts));

@@ -58,6 +58,7 @@ pub struct Storm {
     /// When callbacks could be refused.
     pub refusing: Windows,
     lasting: Vec<Lasting>,
+    events: Vec<Event>,
     deck: Vec<Event>,
     broken: Vec<[String; 2]>,
     /// Records that are to be buried.
@@ -73,7 +74,7 @@ pub struct Storm {
 
 impl Storm {
     /// Before its beginning.
-    pub fn new(world: World, seed: u64) -> Storm {
+    pub fn new(world: World, seed: u64, events: &[Event]) -> Storm {
         let (random, tally) = (Random::new(seed), Tally::default());
         Storm {
             world,
@@ -81,6 +82,7 @@ impl Storm {
             tally,
             refusing: Windows::default(),
             lasting: Vec::new(),
+            events: events.to_vec(),
             deck: Vec::new(),
             broken: Vec::new(),
             failing: Vec::new(),
@@ -134,7 +136,7 @@ impl Storm {
     /// Every event comes once before any comes again.
     fn draw(&mut self) -> Event {
         if self.deck.is_empty() {
-            self.deck = self.random.shuffled(Event::ALL.to_vec());
+            self.deck = self.random.shuffled(self.events.clone());
         }
         self.deck.pop().unwrap_or(Event::Kill)
     }
