@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -18,7 +18,7 @@ pub struct Clock(Arc<Source>);
 #[derive(Debug)]
 enum Source {
     /// The machine's clock, corrected by what the database's differs, in microseconds, once that is known.
-    Machine { ahead: AtomicI64, known: AtomicBool },
+    Machine { ahead: AtomicI64, known: watch::Sender<bool> },
     /// Stands still until it is turned. `machine_ahead` is what the machine's clock is ahead of it, in microseconds: 0,
     /// unless a test sets it.
     Turned { now: watch::Sender<DateTime<Utc>>, machine_ahead: AtomicI64 },
@@ -27,7 +27,7 @@ enum Source {
 impl Clock {
     /// The machine's clock, which [`Clock::follow`] corrects.
     pub fn machine() -> Clock {
-        Clock(Arc::new(Source::Machine { ahead: AtomicI64::new(0), known: AtomicBool::new(false) }))
+        Clock(Arc::new(Source::Machine { ahead: AtomicI64::new(0), known: watch::Sender::new(false) }))
     }
 
     /// A clock that stands at `at` until [`Clock::turn`] moves it.
@@ -81,15 +81,16 @@ impl Clock {
         if let Source::Machine { ahead, known } = &*self.0 {
             let micros = (database - machine()).num_microseconds().unwrap_or(0);
             ahead.store(micros, Ordering::Relaxed);
-            known.store(true, Ordering::Release);
+            known.send_if_modified(|known| !std::mem::replace(known, true));
         }
     }
 
-    /// Whether it can be judged by: the machine's clock not before it has followed the database's.
-    pub fn is_set(&self) -> bool {
-        match &*self.0 {
-            Source::Machine { known, .. } => known.load(Ordering::Acquire),
-            Source::Turned { .. } => true,
+    /// Waits until it can be judged by: the machine's clock not before it has followed the database's.
+    pub async fn until_set(&self) {
+        if let Source::Machine { known, .. } = &*self.0 {
+            let mut known = known.subscribe();
+            // The sender lives in this clock, so waiting ends only by the value.
+            let _set = known.wait_for(|known| *known).await;
         }
     }
 
@@ -146,13 +147,19 @@ mod tests {
         sleeper.await.unwrap();
     }
 
-    #[test]
-    fn the_machines_clock_follows_the_database() {
+    #[tokio::test]
+    async fn the_machines_clock_follows_the_database() {
         let clock = Clock::machine();
-        assert!(!clock.is_set());
+        let waiting = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.until_set().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
         let database = clock.now() + Duration::from_secs(7200);
         clock.follow(database);
-        assert!(clock.is_set());
+        waiting.await.unwrap();
+        clock.until_set().await;
         assert!((clock.now() - database).abs() < TimeDelta::seconds(60));
     }
 }

@@ -104,6 +104,8 @@ const VITAL_CONNECTIONS: u32 = 2;
 const POOL_PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A pooled connection that is idle for this long is closed: the server may have few.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A transaction may take as long as so many statements that each take as long as they may.
+const STATEMENTS_OF_TRANSACTION: u32 = 3;
 /// Longest wait of receiving for a lock: other callbacks wait behind it.
 const RECEIVING_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -182,8 +184,9 @@ impl Database {
         let (part, connect_timeout) = ((settings.connections as usize / 2).max(1), settings.connect_timeout);
         let (work, vital) = (pool(settings.connections), pool(VITAL_CONNECTIONS));
         let behind = Some((receiving.clone(), connect_timeout));
-        let pool = Statements::new(work, options.clone(), opening.clone(), behind);
-        let vital = Statements::new(vital, options.clone(), opening, None);
+        let patience = settings.statement_timeout + connect_timeout;
+        let pool = Statements::new(work, options.clone(), opening.clone(), behind, patience);
+        let vital = Statements::new(vital, options.clone(), opening, None, patience);
         Ok(Database {
             pool,
             vital,
@@ -221,6 +224,14 @@ impl Database {
     /// For leases and health, which must not wait behind the work.
     pub fn vital(&self) -> &Statements {
         &self.vital
+    }
+
+    /// Does what a transaction does, as long as it may take: more is a connection that passes nothing on any more.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::PoolTimedOut`] then; whether it was committed is unknown.
+    pub async fn in_time<T, E: From<sqlx::Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        statements::in_time(self.limits.statement * STATEMENTS_OF_TRANSACTION + self.connect_timeout, work).await
     }
 
     /// Begins a transaction; see [`Statements::begin`].

@@ -38,6 +38,8 @@ pub struct Statements {
     opening: Opening,
     /// Whom it gives way to, and for how long at most.
     behind: Option<(Reserved, Duration)>,
+    /// An answer that is not there after so long does not come: the connection passes nothing on any more.
+    patience: Duration,
 }
 
 impl Statements {
@@ -46,8 +48,9 @@ impl Statements {
         connection: PgConnectOptions,
         opening: Opening,
         behind: Option<(Reserved, Duration)>,
+        patience: Duration,
     ) -> Statements {
-        Statements { pool: Arc::default(), made_of: Arc::new((pool, connection)), opening, behind }
+        Statements { pool: Arc::default(), made_of: Arc::new((pool, connection)), opening, behind, patience }
     }
 
     fn pool(&self) -> &PgPool {
@@ -152,6 +155,15 @@ impl Held {
     }
 }
 
+/// The server ends what takes too long; what says nothing for longer than that is a connection that was dropped without
+/// a word, which is then not used again: before it is, it would be asked for a sign of life.
+pub(super) async fn in_time<T, E: From<sqlx::Error>>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()))
+}
+
 async fn whole<'q>(
     mut transaction: Transaction<'_, Postgres>,
     query: impl Execute<'q, Postgres> + 'q,
@@ -177,11 +189,13 @@ impl<'c> Executor<'c> for &'c Statements {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.is_free() {
-            return self.pool().fetch_many(query);
-        }
-        let steps = async move { whole(self.begin().await?, query).await.map(each) };
-        Box::pin(steps.try_flatten_stream())
+        let steps = async move {
+            if self.is_free() {
+                return self.pool().fetch_many(query).try_collect().await;
+            }
+            whole(self.begin().await?, query).await
+        };
+        Box::pin(in_time(self.patience, steps).map_ok(each).try_flatten_stream())
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<PgRow>>>
@@ -189,10 +203,13 @@ impl<'c> Executor<'c> for &'c Statements {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        if self.is_free() {
-            return self.pool().fetch_optional(query);
-        }
-        Box::pin(async move { whole(self.begin().await?, query).await.map(first_row) })
+        let row = async move {
+            if self.is_free() {
+                return self.pool().fetch_optional(query).await;
+            }
+            whole(self.begin().await?, query).await.map(first_row)
+        };
+        Box::pin(in_time(self.patience, row))
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, sqlx::Result<PgStatement>>

@@ -14,6 +14,9 @@ use crate::{
 /// Reason of a delivery whose data the database refused.
 const UNSTORABLE: &str = "unstorable";
 
+/// How many subjects of each tenant were never read; none when nothing was appended.
+pub(super) type Appended = Option<Vec<(String, i64)>>;
+
 /// Appends one row per event and raises the subjects that the events name, in one statement. Gives how many of each
 /// tenant's were never read: each of these is due in its turn, which naming it again does not bring forward.
 ///
@@ -27,7 +30,7 @@ pub(super) async fn append(
     turns: &Turns,
     callbacks: &[&VerifiedCallback],
     bare: bool,
-) -> sqlx::Result<Option<Vec<(String, i64)>>> {
+) -> sqlx::Result<Appended> {
     let rows = callbacks.iter().map(|callback| callback.events().len()).sum();
     let mut tenants: Vec<&str> = Vec::with_capacity(rows);
     let mut requests: Vec<Uuid> = Vec::with_capacity(rows);

@@ -85,12 +85,22 @@ impl Session {
         }
     }
 
+    /// Another connection answered while this one did not.
+    pub(super) fn replace(&mut self, connection: Held) {
+        self.lose("it does not answer");
+        self.keep(connection);
+    }
+
+    fn keep(&mut self, connection: Held) {
+        self.failures.succeeded();
+        (self.connection, self.lost, self.used) = (Some(connection), None, Instant::now());
+        self.database.reserve_for_receiving(false);
+    }
+
     async fn connect(&mut self) -> bool {
         match self.database.held_for_receiving(self.commit_timeout).await {
             Ok(connected) => {
-                self.failures.succeeded();
-                (self.connection, self.lost, self.used) = (Some(connected), None, Instant::now());
-                self.database.reserve_for_receiving(false);
+                self.keep(connected);
                 true
             }
             Err(error) => {

@@ -7,7 +7,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-use super::{NotStored, Readiness, Waiting, append, aside::Aside, budget::Budget, session::Session};
+use super::{
+    NotStored, Readiness, Waiting, append,
+    aside::Aside,
+    budget::{Budget, Turns},
+    session::Session,
+};
 use crate::{
     arrivals::Arrivals,
     database::{Database, Failure, failure, is_lock_timeout, is_unanswered, told},
@@ -25,6 +30,9 @@ const BATCH_ROWS: usize = 1000;
 const CONTENTION_RETRIES: u32 = 5;
 /// Connections that may be lost one after the other while callbacks are appended.
 const LOST_RETRIES: u32 = 3;
+/// The part of the commit timeout after which a commit is late: what passes nothing on any more must leave time for
+/// another connection.
+const LATE_DIVISOR: u32 = 4;
 /// Callbacks that meet a lock are tried again this often.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Callbacks that were stored this lately show that others can be stored.
@@ -210,14 +218,13 @@ impl Writer {
         let (mut contended, mut lost) = (0, 0);
         loop {
             let turns = self.budget.turns(&callbacks);
-            let Some(connection) = self.session.ready(until).await else {
+            let Some(appended) = self.append_once(&callbacks, &turns, bare, until).await else {
                 self.failures.failed(&"the database cannot be reached");
                 self.failed = Some(Instant::now());
                 return Err(Failure::Away);
             };
-            let appending = append::append(connection, self.database.numbers(), &turns, &callbacks, bare);
-            let error = match timeout_at(until, appending).await {
-                Ok(Ok(Some(unread))) => {
+            let error = match appended {
+                Ok(Some(unread)) => {
                     self.budget.spend(&callbacks, &unread);
                     let rows: usize = callbacks.iter().map(|callback| callback.events().len()).sum();
                     self.metrics.commits.observe(rows as f64);
@@ -225,7 +232,7 @@ impl Writer {
                     self.failures.succeeded();
                     return Ok(());
                 }
-                Ok(Ok(None)) => {
+                Ok(None) => {
                     // Whichever server that was, the next connection leads to the one that is repaired.
                     self.session.lose("the database has gone back, or is another one");
                     match self.database.verify_numbers().await {
@@ -233,8 +240,7 @@ impl Writer {
                         Err(error) => error,
                     }
                 }
-                Ok(Err(error)) => error,
-                Err(_) => sqlx::Error::PoolTimedOut,
+                Err(error) => error,
             };
             match failure(&error) {
                 Failure::Contention if is_lock_timeout(&error) || contended >= CONTENTION_RETRIES => {
@@ -261,6 +267,46 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// None without a connection. If its answer is late, it may pass nothing on any more: the same is then appended on a
+    /// second one too, and the first answer counts. Callbacks that both commit are stored twice.
+    async fn append_once(
+        &mut self,
+        callbacks: &[&VerifiedCallback],
+        turns: &Turns,
+        bare: bool,
+        until: Instant,
+    ) -> Option<sqlx::Result<append::Appended>> {
+        let (database, commit_timeout) = (&self.database, self.commit_timeout);
+        let connection = self.session.ready(until).await?;
+        let replacement = {
+            let first = append::append(connection, database.numbers(), turns, callbacks, bare);
+            tokio::pin!(first);
+            let late = Instant::now() + commit_timeout / LATE_DIVISOR;
+            if let Ok(answer) = timeout_at(until.min(late), &mut first).await {
+                return Some(answer);
+            }
+            let second = async || -> sqlx::Result<_> {
+                let mut connection = database.held_for_receiving(commit_timeout).await?;
+                let appended = append::append(&mut connection, database.numbers(), turns, callbacks, bare).await?;
+                Ok((connection, appended))
+            };
+            let either = async {
+                tokio::select! {
+                    answer = &mut first => Err(answer),
+                    Ok(replacement) = second() => Ok(replacement),
+                }
+            };
+            match timeout_at(until, either).await {
+                Ok(Ok(replacement)) => replacement,
+                Ok(Err(answer)) => return Some(answer),
+                Err(_) => return Some(Err(sqlx::Error::PoolTimedOut)),
+            }
+        };
+        let (connection, appended) = replacement;
+        self.session.replace(connection);
+        Some(Ok(appended))
     }
 
     /// Whether a commit would succeed now, as the last callbacks showed or as a rehearsal shows.

@@ -26,6 +26,8 @@ use crate::{domain::TenantId, metrics::OfTenant, refusals::Refused};
 const DROPPED: usize = 1024 * 1024;
 /// Time that this may take.
 const DROPPING: Duration = Duration::from_millis(500);
+/// How long a callback waits at the start for the database's time.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Which URL was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +95,7 @@ impl Intake {
             Ok(body) => body,
             Err((reason, status)) => return Err(self.refuse(self.refused(&parts, reason), status)),
         };
-        if !self.clock.is_set() {
+        if timeout(CLOCK_PATIENCE, self.clock.until_set()).await.is_err() {
             // It says whether a signature has expired: a right one must not be turned away by the wrong time.
             return Err(self.refuse(self.refused(&parts, "no_clock"), StatusCode::SERVICE_UNAVAILABLE));
         }

@@ -37,8 +37,11 @@ pub(super) async fn run(context: Arc<Context>) {
 
 /// Some of them, in a short transaction; none when the lease is another's.
 async fn few(context: &Context, wanted: Wanted<'_>) -> sqlx::Result<Option<u64>> {
-    let Some(mut tx) = fence(context.database(), &context.lease).await? else { return Ok(None) };
-    let deleted = attachments::purge(&mut tx, &context.tenant, wanted).await?;
-    tx.commit().await?;
-    Ok(Some(deleted))
+    let deleting = async {
+        let Some(mut tx) = fence(context.database(), &context.lease).await? else { return Ok(None) };
+        let deleted = attachments::purge(&mut tx, &context.tenant, wanted).await?;
+        tx.commit().await?;
+        Ok(Some(deleted))
+    };
+    context.database().in_time(deleting).await
 }

@@ -324,13 +324,17 @@ impl Reporter {
         what: impl AsyncFnOnce(&mut sqlx::PgConnection, DateTime<Utc>) -> sqlx::Result<()>,
     ) -> sqlx::Result<()> {
         let context = &self.context;
-        let Some(mut tx) = fence(context.database(), &context.lease).await? else {
+        let writing = async || -> sqlx::Result<bool> {
+            let Some(mut tx) = fence(context.database(), &context.lease).await? else { return Ok(false) };
+            what(&mut tx, context.now()).await?;
+            tx.commit().await?;
+            Ok(true)
+        };
+        if !context.database().in_time(writing()).await? {
             // The worker is about to be ended.
             context.stop.draining().await;
             return Ok(());
-        };
-        what(&mut tx, context.now()).await?;
-        tx.commit().await?;
+        }
         kill::point("report-noted");
         context.wrote();
         Ok(())

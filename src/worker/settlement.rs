@@ -178,7 +178,7 @@ impl Settlement {
         let mut written = Written::default();
         let mut contention = 0;
         loop {
-            match self.attempt(database, lease, now, &mut written).await {
+            match database.in_time(self.attempt(database, lease, now, &mut written)).await {
                 Ok(None) => return Ok(written),
                 Ok(Some(superseded)) => {
                     written = Written { superseded: written.superseded + superseded.len(), ..Written::default() };

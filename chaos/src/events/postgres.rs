@@ -68,7 +68,9 @@ impl Storm {
     }
 
     /// As many as PostgreSQL gives, held for a while.
+    /// Every replica has its connection, and nothing takes it away meanwhile: another one cannot be made.
     pub(super) async fn take_slots(&mut self) -> anyhow::Result<()> {
+        self.calm().await?;
         let options = self.world.pool.connect_options();
         let mut taken = Vec::new();
         while let Ok(connection) = PgConnection::connect_with(&options).await {

@@ -60,9 +60,13 @@ impl Sweeper {
         let still = read.unreadable(&place.list);
         self.remember(&place.list, &still).await?;
         self.settle(read).await?;
-        let mut tx = fence(database, &context.lease).await?.ok_or(NotWritten::LeaseLost)?;
-        let gone = unreadable::looked(&mut tx, tenant, kind, &look, &still).await?;
-        tx.commit().await?;
+        let noting = async {
+            let mut tx = fence(database, &context.lease).await?.ok_or(NotWritten::LeaseLost)?;
+            let gone = unreadable::looked(&mut tx, tenant, kind, &look, &still).await?;
+            tx.commit().await?;
+            Ok::<_, NotWritten>(gone)
+        };
+        let gone = database.in_time(noting).await?;
         if gone > 0 {
             info!(%tenant, %kind, records = gone, "places of a list that could not be read can be read now, or are gone");
         }

@@ -41,7 +41,7 @@ impl Sweeper {
         let raised = unseen + orphans;
         let finished = raised == 0;
         if finished {
-            self.settle_unlisted(sweep).await?;
+            database.in_time(self.settle_unlisted(sweep)).await?;
         } else {
             if sweep.records == 0 && sweep.unseen == 0 {
                 warn!(%tenant, %kind, "Cegid's full list is empty: what is held is asked for by key");

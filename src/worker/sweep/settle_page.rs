@@ -30,9 +30,11 @@ impl Sweeper {
         let keys: Vec<String> = read.page.records.iter().map(|record| record.subject.key().to_owned()).collect();
         if keys.is_empty() {
             // A failover ends the lease, and may have lost the pages before this one: their end is not noted then.
-            let fenced = fence(database, &context.lease).await?.ok_or(NotWritten::LeaseLost)?;
-            fenced.rollback().await?;
-            return Ok(Written::default());
+            let lease_held = async {
+                let fenced = fence(database, &context.lease).await?.ok_or(NotWritten::LeaseLost)?;
+                Ok::<_, NotWritten>(fenced.rollback().await?)
+            };
+            return database.in_time(lease_held).await.map(|()| Written::default());
         }
         let removed = subjects::removed(database, tenant, kind, &keys).await?;
         // Since the first list that showed it again, a read by key had time to bring it back, and did not.
@@ -121,9 +123,13 @@ impl Sweeper {
         }
         let context = &self.context;
         let (tenant, kind) = (&context.tenant, self.kind);
-        let mut tx = fence(context.database(), &context.lease).await?.ok_or(NotWritten::LeaseLost)?;
-        let new = unreadable::remember(&mut tx, tenant, kind, context.now(), list, seen).await?;
-        tx.commit().await?;
+        let remembering = async {
+            let mut tx = fence(context.database(), &context.lease).await?.ok_or(NotWritten::LeaseLost)?;
+            let new = unreadable::remember(&mut tx, tenant, kind, context.now(), list, seen).await?;
+            tx.commit().await?;
+            Ok::<_, NotWritten>(new)
+        };
+        let new = context.database().in_time(remembering).await?;
         if new > 0 {
             warn!(
                 %tenant, %kind, records = new, cause = seen.first().map(|seen| seen.cause.as_str()),

@@ -49,6 +49,24 @@ async fn a_burst_after_its_connection_was_silently_dropped_is_answered_200() {
     apart.end(&told).await;
 }
 
+#[tokio::test]
+async fn a_burst_during_which_its_connection_is_silently_dropped_is_answered_200() {
+    let plan = plan().with("RECEIVE__COMMIT_TIMEOUT", "8s").with("DATABASE__STATEMENT_TIMEOUT", "2s");
+    let apart = Apart::start(plan.with("DATABASE__CONNECT_TIMEOUT", "1s"), &[]).await;
+    let world = &apart.world;
+    let mut told = Told::default();
+    for round in 0..3 {
+        told.add(send(world, 1, 1, &format!("used {round}")).await);
+        // It answered a moment ago, so that nothing is asked before the next callbacks are trusted to it.
+        assert!(apart.proxy.silence() > 0);
+        told.add(send(world, 10, 2, &format!("burst {round}")).await);
+    }
+    assert_eq!(told.with(503), 0, "{told:?}");
+    until_it_says(world, "ok").await;
+    // Whatever the worker was in the midst of.
+    apart.end(&told).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_few_connection_slots_receiving_has_its_own() {
     let server = Server::start(Options::from_env()).await.unwrap();
