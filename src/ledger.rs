@@ -78,6 +78,8 @@ pub struct Ledger {
     pub unreadable_unnamed: i64,
     /// Subjects that stopped being searchable in the last 24 hours without a record that said so.
     pub vanished: i64,
+    /// Those of them that nothing showed to be gone, and those beyond what the bulk guard let through.
+    pub removals_unproven: i64,
     /// Subjects that would, and wait for an operator.
     pub removals_held: i64,
     /// Subjects that vanished and were shown again in the last 24 hours, without a callback that said so: Cegid's
@@ -121,6 +123,7 @@ impl Ledger {
             && self.unreadable_unnamed == 0
             && self.removals_held == 0
             && self.removals_undone == 0
+            && self.removals_unproven == 0
             && self.lists_stalled == 0
             && self.sweeps_late == 0
             && self.subjects_passed_over == 0
@@ -185,6 +188,7 @@ impl Ledger {
             "vanished" => &mut self.vanished,
             "removals_held" => &mut self.removals_held,
             "removals_undone" => &mut self.removals_undone,
+            "removals_unproven" => &mut self.removals_unproven,
             "lists_stalled" => &mut self.lists_stalled,
             "sweeps_late" => &mut self.sweeps_late,
             "subjects_passed_over" => &mut self.subjects_passed_over,
@@ -324,6 +328,14 @@ pub async fn read_all(
                ('removals_undone', s.undone_at > l.held_until - interval '24 hours')) as of (figure, counts)
              where of.counts and ($1::text is null or s.tenant = $1)
                and (s.vanished_at is not null or s.held_at is not null or s.undone_at is not null) group by 1, 2
+           union all
+           select tenant, 'removals_unproven', null, sum(unproven + beyond)::bigint from (
+             select s.tenant, count(*) filter (where s.vanished_by = 'nothing') as unproven,
+               greatest(count(*) filter (where s.vanished_limit is not null) - max(s.vanished_limit), 0) as beyond
+             from subject s join tenant_lease l using (tenant)
+             where s.vanished_at > l.held_until - interval '24 hours' and s.released_at is null
+               and ($1::text is null or s.tenant = $1) group by s.tenant, s.kind
+           ) as of_kind where unproven + beyond > 0 group by 1
            union all
            select s.tenant, of.figure, null, count(*) from sweep s left join tenant_lease l using (tenant)
              cross join lateral (values

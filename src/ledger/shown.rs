@@ -56,6 +56,10 @@ impl fmt::Display for Ledger {
                 f,
                 "\nremovals:   {vanished} vanished in 24 h, {held} wait for `sweeps confirm`; {undone} were shown again"
             )?;
+            if self.removals_unproven > 0 {
+                let unproven = self.removals_unproven;
+                write!(f, "\n            {unproven} were removed without a proof, or beyond the bulk guard")?;
+            }
         }
         if self.lists_stalled + self.sweeps_late + self.subjects_passed_over > 0 {
             let (stalled, late, passed_over) = (self.lists_stalled, self.sweeps_late, self.subjects_passed_over);

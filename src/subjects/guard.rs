@@ -15,6 +15,15 @@ use crate::{
     domain::{Kind, TenantId},
 };
 
+/// What the bulk guard says.
+#[derive(Debug, Default)]
+pub struct Guarded {
+    /// Those that have to wait.
+    pub back: HashSet<String>,
+    /// How many of the kind may vanish in 24 hours.
+    pub limit: i64,
+}
+
 /// Which of these subjects, which are about to vanish, have to wait: those that waited before and were not confirmed,
 /// and those beyond `floor` or `percent` of what is indexed, whichever is more, in 24 hours. One that waited for a control
 /// alone has its proof now. What an operator confirmed neither waits nor counts.
@@ -28,9 +37,9 @@ pub async fn hold_back(
     now: DateTime<Utc>,
     (floor, percent): (u32, u32),
     keys: &[&str],
-) -> sqlx::Result<HashSet<String>> {
+) -> sqlx::Result<Guarded> {
     if keys.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(Guarded::default());
     }
     let counts = sqlx::query!(
         r#"select
@@ -45,7 +54,8 @@ pub async fn hold_back(
     .fetch_one(&mut *tx)
     .await?;
     let share = (counts.held + counts.vanished) * i64::from(percent) / 100;
-    let mut left = share.max(i64::from(floor)) - counts.vanished;
+    let limit = share.max(i64::from(floor));
+    let mut left = limit - counts.vanished;
     let standing = sqlx::query!(
         r#"select key, held_at is not null and not held_unproven as "held!" from subject
            where tenant = $1 and kind = $2 and key = any($3) and released_at is null order by key"#,
@@ -63,7 +73,7 @@ pub async fn hold_back(
             left -= 1;
         }
     }
-    Ok(back)
+    Ok(Guarded { back, limit })
 }
 
 /// Notes that these have to wait for an operator.

@@ -19,13 +19,14 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 pub use forget::forget_unread;
-pub use guard::{Held, Released, held, hold, hold_back, release};
+pub use guard::{Guarded, Held, Released, held, hold, hold_back, release};
 pub use raise::{
     Next, Unseen, count_listed, defer, forget_listed, in_round, next_confirm, request_orphans, request_unseen,
     unlisted, want, want_again, want_next, want_once,
 };
 pub use settle::{
-    Failures, Postponed, REPORTED_REPEATS, ReadFailure, Settled, Unclear, Why, hide_unclear, postpone, settle,
+    Evidence, Failures, Postponed, REPORTED_REPEATS, ReadFailure, Settled, Unclear, Vanished, Why, hide_unclear,
+    postpone, settle,
 };
 
 use crate::{

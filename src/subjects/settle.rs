@@ -30,8 +30,44 @@ pub struct Settled<'a> {
     pub returns: bool,
     /// Whether it is lists that have shown it so, and reads by key have not: it is left to lists from now on.
     pub listed: bool,
-    /// Whether it stops being searchable without a record that says so; the bulk guard counts it.
-    pub vanished: bool,
+    /// It stops being searchable without a record that says so; the bulk guard counts it.
+    pub vanished: Option<Vanished>,
+}
+
+/// Why a subject is taken for gone; the ledger counts those with no reason, and those beyond the limit.
+#[derive(Debug, Clone, Copy)]
+pub struct Vanished {
+    /// What showed it.
+    pub by: Evidence,
+    /// How many of the kind the guard lets vanish in 24 hours now.
+    pub limit: i64,
+}
+
+/// What shows that a subject is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// Two reads lack it, and the second shows a control.
+    Control,
+    /// An operator has confirmed it.
+    Operator,
+    /// Two lists in a row lack it, and no filter can name it.
+    Lists,
+    /// Two reads show it with an unclear sign of anonymisation.
+    Reads,
+    /// Nothing: it must not have been removed.
+    Nothing,
+}
+
+impl Evidence {
+    fn as_str(self) -> &'static str {
+        match self {
+            Evidence::Control => "control",
+            Evidence::Operator => "operator",
+            Evidence::Lists => "lists",
+            Evidence::Reads => "reads",
+            Evidence::Nothing => "nothing",
+        }
+    }
 }
 
 /// Settles subjects at the read's number, in key order. A subject that a newer read has settled is left alone.
@@ -60,17 +96,22 @@ pub async fn settle(
     let same: Vec<bool> = subjects.iter().map(|subject| subject.same).collect();
     let returns: Vec<bool> = subjects.iter().map(|subject| subject.returns).collect();
     let listed: Vec<bool> = subjects.iter().map(|subject| subject.listed).collect();
-    let vanished: Vec<bool> = subjects.iter().map(|subject| subject.vanished).collect();
+    let evidence: Vec<Option<&str>> =
+        subjects.iter().map(|subject| subject.vanished.map(|vanished| vanished.by.as_str())).collect();
+    let limits: Vec<Option<i64>> =
+        subjects.iter().map(|subject| subject.vanished.map(|vanished| vanished.limit)).collect();
     sqlx::query_scalar!(
         r#"insert into subject as held (tenant, kind, key, wanted, settled, state, due_at, removed_at, removed_cause,
-                                        found, found_at, confirm_at, returned_at, vanished_at, listed_at)
+                                        found, found_at, confirm_at, returned_at, vanished_at, vanished_by,
+                                        vanished_limit, listed_at)
            select $1, $2, key, $3, $3, state, $4, case when cause is not null then $4::timestamptz end, cause,
                   case when gap then $3::bigint end, case when gap then $4::timestamptz end,
                   case when same then $4::timestamptz end, case when returns then $4::timestamptz end,
-                  case when vanished then $4::timestamptz end, case when listed then $4::timestamptz end
-           from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $14::boolean[], $15::boolean[],
-                       $16::boolean[])
-                as read (key, state, cause, gap, same, returns, vanished, listed)
+                  case when evidence is not null then $4::timestamptz end, evidence, allowed,
+                  case when listed then $4::timestamptz end
+           from unnest($5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $14::boolean[], $15::text[],
+                       $16::bigint[], $17::boolean[])
+                as read (key, state, cause, gap, same, returns, evidence, allowed, listed)
            order by key collate "C"
            on conflict (tenant, kind, key) do update set
              settled = $3,
@@ -87,6 +128,10 @@ pub async fn settle(
              -- A record that is shown ends it; what was removed stays counted until then.
              vanished_at = case when excluded.vanished_at is not null or excluded.removed_cause is not null
                                 then coalesce(held.vanished_at, excluded.vanished_at) end,
+             vanished_by = case when excluded.vanished_at is not null or excluded.removed_cause is not null
+                                then coalesce(held.vanished_by, excluded.vanished_by) end,
+             vanished_limit = case when excluded.vanished_at is not null or excluded.removed_cause is not null
+                                   then coalesce(held.vanished_limit, excluded.vanished_limit) end,
              -- A read by key brought it back, or lists have it no more: reads by key are believed again.
              listed_at = case when excluded.returned_at is not null and excluded.listed_at is null
                                 or excluded.removed_cause is not null and held.state <> 'removed'
@@ -132,7 +177,8 @@ pub async fn settle(
         RETURNING[0] as _,
         RETURNING[1] as _,
         &returns,
-        &vanished,
+        &evidence as _,
+        &limits as _,
         &listed,
     )
     .fetch_all(tx)

@@ -8,6 +8,7 @@
 //! shown unchanged, and of what failed. A subject that a newer read has settled meanwhile is left out, with its
 //! document and report item, by beginning again without it; and so is one that an operator has erased.
 
+mod removal;
 mod written;
 
 use std::collections::{HashMap, HashSet};
@@ -22,20 +23,15 @@ use crate::{
     index::{attachments, documents},
     kill,
     outbox::{self, Noted, Noting},
-    subjects::{self, Postponed, Settled, State, Unclear, Why},
+    subjects::{self, Guarded, Postponed, Settled, State, Unclear, Vanished, Why},
     tenancy::{Lease, fence},
 };
 
+pub use removal::{ABSENCE, Removal, UNCLEAR};
 pub use written::Written;
 
-/// Cause of a removal because two reads did not show the subject.
-pub(super) const ABSENCE: &str = "absence";
-/// Cause of a removal because Cegid has anonymised the person.
-pub(super) const ANONYMISED: &str = "anonymised";
 /// Before a removal that waits for an operator is read again, in case the record is back.
 pub(super) const HELD_REREAD_INTERVAL: TimeDelta = TimeDelta::hours(1);
-/// Cause of a removal because two reads showed a sign of anonymisation in a form that is not known.
-pub(super) const UNCLEAR: &str = "unclear";
 /// Contention with the inbox or another settlement is short.
 const ATTEMPTS: usize = 5;
 
@@ -83,8 +79,8 @@ pub struct Settlement {
     pub guard: (u32, u32),
     /// Found.
     pub indexed: Vec<Indexed>,
-    /// To be removed, and why.
-    pub removed: Vec<(String, &'static str)>,
+    /// To be removed.
+    pub removed: Vec<Removal>,
     /// To be hidden until it is clear whether they are anonymised.
     pub unclear: Vec<Unclear>,
     /// Settled without a change: absent and never indexed, or removed before.
@@ -183,7 +179,7 @@ impl Settlement {
                 Ok(Some(superseded)) => {
                     written = Written { superseded: written.superseded + superseded.len(), ..Written::default() };
                     self.indexed.retain(|one| !superseded.contains(one.document.key()));
-                    self.removed.retain(|(key, _)| !superseded.contains(key));
+                    self.removed.retain(|removal| !superseded.contains(&removal.key));
                     self.unclear.retain(|subject| !superseded.contains(&subject.key));
                     self.unchanged.retain(|(key, _)| !superseded.contains(key));
                     self.postponed.retain(|subject| !superseded.contains(&subject.key));
@@ -199,7 +195,7 @@ impl Settlement {
     /// Every key that something would be written about.
     fn keys(&self) -> Vec<&str> {
         let indexed = self.indexed.iter().map(|one| one.document.key());
-        let others = self.removed.iter().map(|(key, _)| key).chain(self.unchanged.iter().map(|(key, _)| key));
+        let others = self.removed.iter().map(|removal| &removal.key).chain(self.unchanged.iter().map(|(key, _)| key));
         let postponed = self.postponed.iter().map(|subject| &subject.key);
         let unclear = self.unclear.iter().map(|subject| &subject.key);
         indexed.chain(others.chain(postponed).chain(unclear).map(String::as_str)).collect()
@@ -220,11 +216,11 @@ impl Settlement {
             tx.rollback().await?;
             return Ok(Some(erased.into_iter().collect()));
         }
-        let absent: Vec<&str> =
-            self.removed.iter().filter(|(_, cause)| *cause != ANONYMISED).map(|(key, _)| key.as_str()).collect();
-        let back = subjects::hold_back(&mut tx, tenant, kind, now, self.guard, &absent).await?;
-        let removed: Vec<&(String, &str)> = self.removed.iter().filter(|(key, _)| !back.contains(key)).collect();
-        let gone: Vec<&str> = removed.iter().map(|(key, _)| key.as_str()).collect();
+        let vanished = self.removed.iter().filter(|removal| removal.evidence.is_some());
+        let vanished: Vec<&str> = vanished.map(|removal| removal.key.as_str()).collect();
+        let Guarded { back, limit } = subjects::hold_back(&mut tx, tenant, kind, now, self.guard, &vanished).await?;
+        let removed: Vec<&Removal> = self.removed.iter().filter(|removal| !back.contains(&removal.key)).collect();
+        let gone: Vec<&str> = removed.iter().map(|removal| removal.key.as_str()).collect();
 
         let shown = self.indexed.iter().map(|one| one.document.key());
         let unclear: Vec<&str> = self.unclear.iter().map(|subject| subject.key.as_str()).collect();
@@ -254,7 +250,7 @@ impl Settlement {
         written.noted = outbox::note(&mut tx, tenant, kind, read, now, (Noting::Always, &expected)).await?;
         outbox::forget(&mut tx, tenant, kind, &gone).await?;
 
-        let settled = self.settled(&removed, &held);
+        let settled = self.settled(&removed, limit, &held);
         let stale = self.stale(&mut tx, lease).await?;
         if !stale.is_empty() {
             tx.rollback().await?;
@@ -304,7 +300,8 @@ impl Settlement {
     /// What becomes of each subject that is settled. `held` is what the index holds of them now.
     fn settled<'a>(
         &'a self,
-        removed: &[&'a (String, &'static str)],
+        removed: &[&'a Removal],
+        limit: i64,
         held: &HashMap<String, documents::Held>,
     ) -> Vec<Settled<'a>> {
         let indexed = self.indexed.iter().map(|one| {
@@ -322,18 +319,18 @@ impl Settlement {
                 gap,
                 returns: one.returns,
                 listed: one.returns_by_list,
-                vanished: false,
+                vanished: None,
             }
         });
-        let removed = removed.iter().map(|(key, cause)| Settled {
-            key,
+        let removed = removed.iter().map(move |removal| Settled {
+            key: &removal.key,
             state: State::Removed,
-            removed: Some(cause),
+            removed: Some(removal.cause),
             same: false,
-            gap: self.gaps && held.contains_key(key),
+            gap: self.gaps && held.contains_key(&removal.key),
             returns: false,
             listed: false,
-            vanished: *cause != ANONYMISED,
+            vanished: removal.evidence.map(|by| Vanished { by, limit }),
         });
         let unchanged = self.unchanged.iter().map(|(key, state)| Settled {
             key,
@@ -344,7 +341,7 @@ impl Settlement {
             gap: false,
             returns: false,
             listed: false,
-            vanished: false,
+            vanished: None,
         });
         indexed.chain(removed).chain(unchanged).collect()
     }
@@ -359,8 +356,8 @@ impl Settlement {
             return Ok(HashSet::new());
         }
         let now = subjects::locked(tx, lease.tenant(), self.kind, &self.keys()).await?;
-        let vanished = self.removed.iter().filter(|(_, cause)| *cause != ANONYMISED);
-        let judged = vanished.map(|(key, _)| key).chain(self.unchanged.iter().map(|(key, _)| key));
+        let vanished = self.removed.iter().filter(|removal| removal.evidence.is_some());
+        let judged = vanished.map(|removal| &removal.key).chain(self.unchanged.iter().map(|(key, _)| key));
         let stands = |key: &String| {
             let found = now.iter().find(|locked| locked.key == *key);
             let claimed = self.unchanged.iter().find(|(known, _)| known == key).map(|(_, state)| *state);
@@ -368,7 +365,7 @@ impl Settlement {
                 (Some(claimed), Some(locked)) => locked.state == claimed,
                 (Some(claimed), None) => claimed == State::Unread,
                 (None, Some(locked)) => {
-                    let unclear = self.removed.iter().any(|(gone, cause)| gone == key && *cause == UNCLEAR);
+                    let unclear = self.removed.iter().any(|gone| gone.key == *key && gone.cause == UNCLEAR);
                     if unclear { locked.unclear } else { locked.absent }
                 }
                 (None, None) => false,

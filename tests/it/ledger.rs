@@ -160,6 +160,18 @@ async fn what_sweeps_and_the_guard_still_owe_keeps_the_ledger_from_balancing() {
             "1 wait for `sweeps confirm`",
         ),
         (
+            "update subject set vanished_at = now(), vanished_by = 'nothing', vanished_limit = 1
+             where key = (select min(key) from subject)",
+            "update subject set vanished_at = null, vanished_by = null, vanished_limit = null",
+            "1 were removed without a proof, or beyond the bulk guard",
+        ),
+        (
+            "update subject set vanished_at = now(), vanished_by = 'control', vanished_limit = 0
+             where key = (select min(key) from subject)",
+            "update subject set vanished_at = null, vanished_by = null, vanished_limit = null",
+            "1 were removed without a proof, or beyond the bulk guard",
+        ),
+        (
             "insert into unreadable (tenant, kind, digest, named, served, cause, also, place, first_at, last_at, due_at)
              values ('acme', 'candidate', '', false, true, 'unpacking a record: archive', '', 0, now(), now(), now())",
             "delete from unreadable",

@@ -236,7 +236,7 @@ async fn the_guard_counts_what_was_removed_by_absence_in_a_day_against_what_ther
     let waits = async |floor: u32, percent: u32, keys: &[&str]| {
         let mut tx = world.database.pool().begin().await.unwrap();
         let now = world.clock.now();
-        subjects::hold_back(&mut tx, &tenant(), Kind::Candidate, now, (floor, percent), keys).await.unwrap()
+        subjects::hold_back(&mut tx, &tenant(), Kind::Candidate, now, (floor, percent), keys).await.unwrap().back
     };
     for (floor, percent, go) in [(0, 50, 10), (0, 45, 5), (0, 40, 0), (0, 0, 0), (45, 10, 5), (10, 45, 5), (0, 100, 58)]
     {

@@ -19,13 +19,13 @@ use chrono::{DateTime, Utc};
 
 use super::{
     super::retry::Curve,
-    super::settlement::{ABSENCE, ANONYMISED, HELD_REREAD_INTERVAL, Indexed, Settlement, UNCLEAR},
+    super::settlement::{ABSENCE, HELD_REREAD_INTERVAL, Indexed, Removal, Settlement, UNCLEAR},
     Refresher,
 };
 use crate::{
     cegid::{Digest, Page, Query},
     domain::{Anonymisation, Record},
-    subjects::{Claimed, Postponed, ReadFailure, State, Unclear, Why},
+    subjects::{Claimed, Evidence, Postponed, ReadFailure, State, Unclear, Why},
 };
 
 /// Whether the subject would be removed if this read does not show it: the read must then ask for a control too.
@@ -135,7 +135,7 @@ impl<'a> Judgement<'a> {
         let confirm = context.shared.settings.worker.confirm_after;
         match record.document.anonymisation {
             Anonymisation::No => {}
-            Anonymisation::Yes => return self.settlement.removed.push((subject.key.clone(), ANONYMISED)),
+            Anonymisation::Yes => return self.settlement.removed.push(Removal::anonymised(&subject.key)),
             Anonymisation::Unclear => return self.unclear(subject),
         }
         if subject.state == State::Removed {
@@ -169,7 +169,9 @@ impl<'a> Judgement<'a> {
         match subject.state {
             State::Removed => self.settlement.unchanged.push((key, State::Removed)),
             State::Unread if confirmed => self.settlement.unchanged.push((key, State::Unread)),
-            State::Live | State::Hidden if confirmed => self.settlement.removed.push((key, UNCLEAR)),
+            State::Live | State::Hidden if confirmed => {
+                self.settlement.removed.push(Removal { key, cause: UNCLEAR, evidence: Some(Evidence::Reads) });
+            }
             _ => self.settlement.unclear.push(Unclear { key, due_at: since + confirm }),
         }
     }
@@ -188,7 +190,12 @@ impl<'a> Judgement<'a> {
             State::Unread if confirmed => self.settlement.unchanged.push((key, State::Unread)),
             // What an operator has confirmed needs no other proof: there may be no other record left.
             State::Live | State::Hidden if confirmed && (proof == Proof::ControlSeen || subject.released) => {
-                self.settlement.removed.push((key, ABSENCE))
+                let evidence = match proof {
+                    Proof::ControlSeen => Evidence::Control,
+                    _ if subject.released => Evidence::Operator,
+                    _ => Evidence::Nothing,
+                };
+                self.settlement.removed.push(Removal { key, cause: ABSENCE, evidence: Some(evidence) });
             }
             // The last of its kind: a person, or a new record that can be the control, tells whether it is gone.
             State::Live | State::Hidden if confirmed && proof == Proof::NoControl => {

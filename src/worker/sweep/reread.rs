@@ -13,7 +13,7 @@ use crate::{
     index::attachments,
     index::documents,
     outbox,
-    subjects::{self, Next, Settled, State, Unseen},
+    subjects::{self, Evidence, Next, Settled, State, Unseen, Vanished},
     sweeps::{self, Progress, Sweep},
     tenancy::fence,
 };
@@ -73,8 +73,8 @@ impl Sweeper {
         subjects::forget_listed(&mut tx, tenant, kind, read).await?;
         let unlisted = subjects::unlisted(&mut tx, tenant, kind, before).await?;
         let unlisted: Vec<&str> = unlisted.iter().map(String::as_str).collect();
-        let held = subjects::hold_back(&mut tx, tenant, kind, now, context.guard(), &unlisted).await?;
-        let (held, keys): (Vec<&str>, Vec<&str>) = unlisted.into_iter().partition(|key| held.contains(*key));
+        let guarded = subjects::hold_back(&mut tx, tenant, kind, now, context.guard(), &unlisted).await?;
+        let (held, keys): (Vec<&str>, Vec<&str>) = unlisted.into_iter().partition(|key| guarded.back.contains(*key));
         let (state, removed) = match kind {
             Kind::Vacancy => (State::Hidden, None),
             Kind::Candidate => (State::Removed, Some(ABSENCE)),
@@ -96,7 +96,7 @@ impl Sweeper {
                 gap: true,
                 returns: false,
                 listed: false,
-                vanished: true,
+                vanished: Some(Vanished { by: Evidence::Lists, limit: guarded.limit }),
             })
             .collect();
         if subjects::settle(&mut tx, tenant, kind, read, now, &settled).await?.len() < keys.len() {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use tracing::warn;
 
 use super::{
-    super::settlement::{ANONYMISED, Indexed, NotWritten, Settlement, Written},
+    super::settlement::{Indexed, NotWritten, Removal, Settlement, Written},
     Sweeper,
     walk::Read,
 };
@@ -51,7 +51,7 @@ impl Sweeper {
                 continue;
             }
             if record.document.anonymisation == Anonymisation::Yes {
-                settlement.removed.push((key.to_owned(), ANONYMISED));
+                settlement.removed.push(Removal::anonymised(key));
             } else if record.document.anonymisation == Anonymisation::Unclear {
                 if !removed.contains_key(key) {
                     let due_at = context.now() + confirm;

@@ -55,7 +55,7 @@ async fn settle(database: &Database, keys: &[String], now: DateTime<Utc>) {
         gap: false,
         returns: false,
         listed: false,
-        vanished: false,
+        vanished: None,
     };
     let settled: Vec<Settled<'_>> = keys.iter().map(|key| settled(key)).collect();
     let read = subjects::draw(database).await.unwrap();
