@@ -140,7 +140,7 @@ impl Refusals {
         if taken.counts.is_empty() && taken.last.is_empty() {
             return Ok(());
         }
-        let written = insert(database, &taken, retention).await;
+        let written = database.in_time(insert(database, &taken, retention)).await;
         if written.is_err() {
             let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
             for (key, count) in taken.counts {

@@ -30,21 +30,22 @@ pub(super) async fn run(context: Arc<Context>) {
 }
 
 async fn refresh(context: &Context) -> sqlx::Result<()> {
-    let read_at = referentials::read_at(context.database(), &context.tenant).await?;
+    let (database, tenant) = (context.database(), &context.tenant);
+    let read_at = referentials::read_at(database, tenant).await?;
     let interval = context.settings.referential_interval;
-    let forgotten =
-        referentials::forget_others(context.database(), &context.tenant, &context.settings.referentials).await?;
+    let forgetting = referentials::forget_others(database, tenant, &context.settings.referentials);
+    let forgotten = database.in_time(forgetting).await?;
     if forgotten > 0 {
-        info!(tenant = %context.tenant, lists = forgotten, "referentials that the settings no longer name are forgotten");
+        info!(%tenant, lists = forgotten, "referentials that the settings no longer name are forgotten");
     }
     for category in &context.settings.referentials {
         if read_at.get(category).is_some_and(|at| *at + interval > context.now()) {
             continue;
         }
-        let (database, tenant) = (context.database(), &context.tenant);
         match read(context, category).await {
             Some(Ok(ReferentialList::Items(items))) => {
-                referentials::replace(database, tenant, category, &items, context.now()).await?;
+                let replacing = referentials::replace(database, tenant, category, &items, context.now());
+                database.in_time(replacing).await?;
                 info!(%tenant, category, items = items.len(), "referential read");
             }
             Some(Ok(ReferentialList::Unknown)) => {

@@ -8,7 +8,7 @@ use super::{migrations, pool, run};
 use crate::harness::database::Named;
 
 /// Rows by the migration after which they could first be written.
-const ROWS: [(i64, &str); 19] = [
+const ROWS: [(i64, &str); 21] = [
     (1, include_str!("rows/0001.sql")),
     (2, include_str!("rows/0002.sql")),
     (3, include_str!("rows/0003.sql")),
@@ -28,6 +28,8 @@ const ROWS: [(i64, &str); 19] = [
     (17, include_str!("rows/0017.sql")),
     (18, include_str!("rows/0018.sql")),
     (19, include_str!("rows/0019.sql")),
+    (20, include_str!("rows/0020.sql")),
+    (21, include_str!("rows/0021.sql")),
 ];
 
 /// Rows by table, without that of the migrations.
