@@ -12,8 +12,7 @@ use crate::Error;
 use crate::account::Account;
 use crate::programs::{self, Programs};
 
-/// What is fetched: versions that are supported for years to come and that the
-/// service is tested with.
+/// What is fetched: versions that are supported for years to come.
 const VERSIONS: &str = ">=16, <18";
 /// How long a download may take, and how long another process is waited for
 /// that is at it.

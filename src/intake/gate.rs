@@ -68,9 +68,9 @@ async fn drop_rest(mut body: Body) {
 
 impl Intake {
     /// What is kept of a request that is turned away.
-    pub(super) fn refused(&self, parts: &Parts, reason: &'static str) -> Refused {
+    pub(super) fn refused(&self, parts: &Parts, reason: Refusal) -> Refused {
         Refused {
-            reason,
+            reason: reason.as_str(),
             tenant: self.tenant_named(&parts.uri),
             method: parts.method.to_string(),
             path: parts.uri.path().to_owned(),
@@ -97,28 +97,28 @@ impl Intake {
         };
         if timeout(CLOCK_PATIENCE, self.clock.until_set()).await.is_err() {
             // It says whether a signature has expired: a right one must not be turned away by the wrong time.
-            return Err(self.refuse(self.refused(&parts, "no_clock"), StatusCode::SERVICE_UNAVAILABLE));
+            return Err(self.refuse(self.refused(&parts, Refusal::NoClock), StatusCode::SERVICE_UNAVAILABLE));
         }
         match self.tenant_of(&parts, &body) {
             Ok(tenant) => {
                 let callback = VerifiedCallback::new(tenant, self.clock.now(), body, path == Path::Ping);
                 Ok((callback, parts))
             }
-            Err(reason) => Err(self.refuse(self.refused(&parts, reason.as_str()), StatusCode::FORBIDDEN)),
+            Err(reason) => Err(self.refuse(self.refused(&parts, reason), StatusCode::FORBIDDEN)),
         }
     }
 
     /// The body under its cap, counted while reading, and its time.
-    async fn read(&self, mut body: Body) -> Result<Bytes, (&'static str, StatusCode)> {
+    async fn read(&self, mut body: Body) -> Result<Bytes, (Refusal, StatusCode)> {
         match timeout(self.limits.body_timeout, capped(&mut body, self.limits.body)).await {
             Ok(Ok(Some(read))) => Ok(read),
             Ok(Ok(None)) => {
                 // Whether it ended or not, it was too large.
                 let _ended = timeout(DROPPING, drop_rest(body)).await;
-                Err((Refusal::TooLarge.as_str(), StatusCode::PAYLOAD_TOO_LARGE))
+                Err((Refusal::TooLarge, StatusCode::PAYLOAD_TOO_LARGE))
             }
-            Ok(Err(_)) => Err(("broken_off", StatusCode::BAD_REQUEST)),
-            Err(_) => Err((Refusal::TooSlow.as_str(), StatusCode::REQUEST_TIMEOUT)),
+            Ok(Err(_)) => Err((Refusal::BrokenOff, StatusCode::BAD_REQUEST)),
+            Err(_) => Err((Refusal::TooSlow, StatusCode::REQUEST_TIMEOUT)),
         }
     }
 

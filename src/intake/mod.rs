@@ -200,9 +200,9 @@ impl Intake {
         }
         let reason = match stored {
             Ok(()) => return accepted(),
-            Err(NotStored::Full) => "no_room",
-            Err(NotStored::Database) => "not_committed",
-            Err(NotStored::Stopping) => "stopping",
+            Err(NotStored::Full) => Refusal::NoRoom,
+            Err(NotStored::Database) => Refusal::NotCommitted,
+            Err(NotStored::Stopping) => Refusal::Stopping,
         };
         self.refuse(self.refused(parts, reason), StatusCode::SERVICE_UNAVAILABLE)
     }
@@ -228,7 +228,7 @@ async fn ping(State(intake): State<Intake>, request: Request) -> Response {
             UnsignedPings::Accept => accepted(),
             UnsignedPings::Refuse => {
                 let (parts, _body) = request.into_parts();
-                intake.refuse(intake.refused(&parts, Refusal::MissingSignature.as_str()), StatusCode::FORBIDDEN)
+                intake.refuse(intake.refused(&parts, Refusal::MissingSignature), StatusCode::FORBIDDEN)
             }
         };
     }
@@ -240,7 +240,7 @@ async fn ping(State(intake): State<Intake>, request: Request) -> Response {
 
 async fn wrong_method(State(intake): State<Intake>, path: Option<MatchedPath>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
-    let mut refused = intake.refused(&parts, Refusal::Method.as_str());
+    let mut refused = intake.refused(&parts, Refusal::Method);
     if let Some(path) = path {
         refused.path = path.as_str().to_owned();
     }
@@ -251,5 +251,5 @@ async fn wrong_method(State(intake): State<Intake>, path: Option<MatchedPath>, r
 /// callbacks here.
 async fn unknown_path(State(intake): State<Intake>, request: Request) -> Response {
     let (parts, _body) = request.into_parts();
-    intake.refuse(intake.refused(&parts, Refusal::UnknownPath.as_str()), StatusCode::NOT_FOUND)
+    intake.refuse(intake.refused(&parts, Refusal::UnknownPath), StatusCode::NOT_FOUND)
 }

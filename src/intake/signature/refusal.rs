@@ -34,11 +34,15 @@ pub enum Refusal {
     /// A request that did not arrive in time.
     TooSlow,
     /// A request cut off before its end.
-    Incomplete,
+    BrokenOff,
     /// More requests at once than the receiver holds.
     NoRoom,
     /// A genuine callback that could not be stored.
-    NotStored,
+    NotCommitted,
+    /// The database's time is not known yet.
+    NoClock,
+    /// The service is about to end.
+    Stopping,
     /// A method the URL does not take.
     Method,
     /// A path that is none of the service's: a proxy may have added or removed a prefix.
@@ -47,7 +51,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for metrics.
-    pub const ALL: [Refusal; 20] = [
+    pub const ALL: [Refusal; 22] = [
         Refusal::MissingSignature,
         Refusal::DuplicateSignature,
         Refusal::MalformedSignature,
@@ -63,9 +67,11 @@ impl Refusal {
         Refusal::TenantMismatch,
         Refusal::TooLarge,
         Refusal::TooSlow,
-        Refusal::Incomplete,
+        Refusal::BrokenOff,
         Refusal::NoRoom,
-        Refusal::NotStored,
+        Refusal::NotCommitted,
+        Refusal::NoClock,
+        Refusal::Stopping,
         Refusal::Method,
         Refusal::UnknownPath,
     ];
@@ -88,9 +94,11 @@ impl Refusal {
             Refusal::TenantMismatch => "tenant_mismatch",
             Refusal::TooLarge => "too_large",
             Refusal::TooSlow => "too_slow",
-            Refusal::Incomplete => "incomplete",
+            Refusal::BrokenOff => "broken_off",
             Refusal::NoRoom => "no_room",
-            Refusal::NotStored => "not_stored",
+            Refusal::NotCommitted => "not_committed",
+            Refusal::NoClock => "no_clock",
+            Refusal::Stopping => "stopping",
             Refusal::Method => "method",
             Refusal::UnknownPath => "unknown_path",
         }
