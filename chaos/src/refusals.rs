@@ -1,6 +1,6 @@
 //! When callbacks were refused: 503 is for a database that is away, or a replica that stops.
 
-use cegid_simulator::Outcome;
+use cegid_simulator::{Outcome, Sent};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{balance::Line, world::World};
@@ -24,8 +24,10 @@ impl Windows {
         self.0.push((from, until + REFUSAL_GRACE));
     }
 
-    fn hold(&self, at: DateTime<Utc>) -> bool {
-        self.0.iter().any(|(from, until)| (*from..=*until).contains(&at))
+    /// Whether a callback was under way in one of them.
+    fn hold(&self, sent: &Sent) -> bool {
+        let answered = sent.at + TimeDelta::milliseconds(sent.millis.cast_signed());
+        self.0.iter().any(|(from, until)| answered >= *from && sent.at <= *until)
     }
 
     /// Counts answers of 503, and names those that lie in none of them.
@@ -33,7 +35,7 @@ impl Windows {
         let (mut calm, mut refused, mut wrong) = (0, 0, Vec::new());
         for tenant in &world.tenants {
             for sent in tenant.simulator.sent().into_iter().filter(|sent| sent.at < end) {
-                let (is_calm, is_refused) = (!self.hold(sent.at), sent.outcome == Outcome::Answered(503));
+                let (is_calm, is_refused) = (!self.hold(&sent), sent.outcome == Outcome::Answered(503));
                 calm += usize::from(is_calm);
                 refused += usize::from(is_refused);
                 if is_calm && is_refused {

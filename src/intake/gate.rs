@@ -27,7 +27,7 @@ const DROPPED: usize = 1024 * 1024;
 /// Time that this may take.
 const DROPPING: Duration = Duration::from_millis(500);
 /// How long a callback waits at the start for the database's time.
-const CLOCK_PATIENCE: Duration = Duration::from_secs(1);
+const CLOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Which URL was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

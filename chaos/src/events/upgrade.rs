@@ -3,14 +3,13 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context;
-use cegid_simulator::Outcome;
 use sqlx::{
     SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
 };
 
 use super::Event;
-use crate::{patience::until_holds, replica::Armed, storm::Storm, world::World};
+use crate::{patience::until_holds, replica::Armed, storm::Storm};
 
 const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
 /// Changes nothing, under the locks of a migration that does. Table `_sqlx_migrations` does not keep it (see
@@ -25,17 +24,10 @@ async fn next_version() -> anyhow::Result<Migrator> {
     Ok(Migrator::with_migrations(today.iter().cloned().chain([next]).collect()))
 }
 
-/// Callbacks of all tenants that were answered 503.
-fn refused(world: &World) -> usize {
-    let sent = world.tenants.iter().flat_map(|tenant| tenant.simulator.sent());
-    sent.filter(|sent| sent.outcome == Outcome::Answered(503)).count()
-}
-
 impl Storm {
     /// Beside it `migrate` of this version has nothing to wait for, and a replica that is killed starts again.
     pub(super) async fn migrate_beside_reader(&mut self) -> anyhow::Result<()> {
         self.calm().await?;
-        let before = refused(&self.world);
         let mut reader = self.world.pool.acquire().await?;
         sqlx::raw_sql("begin; select from delivery, subject limit 1").execute(&mut *reader).await?;
         let (database, migrations) = (self.world.database.clone(), next_version().await?);
@@ -57,10 +49,6 @@ impl Storm {
         until_holds("the newer version has migrated", async || Ok(upgrading.is_finished())).await?;
         let given_up = (&mut upgrading).await.context("a newer version that migrates")??;
         self.tally.felt(Event::Upgrade, given_up.into());
-        let refused = refused(&self.world) - before;
-        if refused > 0 {
-            self.tally.unclean.push(format!("{refused} callbacks were answered 503 while a newer version migrated"));
-        }
         Ok(())
     }
 }
