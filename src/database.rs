@@ -104,7 +104,7 @@ const VITAL_CONNECTIONS: u32 = 2;
 const POOL_PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A pooled connection that is idle for this long is closed: the server may have few.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// A transaction may take as long as so many statements that each take as long as they may.
+/// A transaction has this many times the statement timeout.
 const STATEMENTS_OF_TRANSACTION: u32 = 3;
 /// Longest wait of receiving for a lock: other callbacks wait behind it.
 const RECEIVING_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
@@ -226,7 +226,7 @@ impl Database {
         &self.vital
     }
 
-    /// Does what a transaction does, as long as it may take: more is a connection that passes nothing on any more.
+    /// Gives a transaction up when its time is over: its connection was dropped without a word.
     ///
     /// # Errors
     /// [`sqlx::Error::PoolTimedOut`] then; whether it was committed is unknown.

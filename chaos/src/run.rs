@@ -119,8 +119,8 @@ fn chaos_lines(tally: &Tally, load: &Counts) -> Vec<Line> {
             wrong: tally.ended.clone(),
         },
         Line {
-            holds: "a stop resets nothing and burns no attempt, and a frozen replica is refused",
-            counted: "every stop and freeze under load".to_owned(),
+            holds: "a stop resets nothing and burns no attempt, an upgrade refuses nothing, and a frozen replica is refused",
+            counted: "every stop, upgrade and freeze under load".to_owned(),
             wrong: tally.unclean.clone(),
         },
         Line {

@@ -38,7 +38,7 @@ pub struct Statements {
     opening: Opening,
     /// Whom it gives way to, and for how long at most.
     behind: Option<(Reserved, Duration)>,
-    /// An answer that is not there after so long does not come: the connection passes nothing on any more.
+    /// After this time an answer is given up: the connection was dropped without a word.
     patience: Duration,
 }
 

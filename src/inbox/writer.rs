@@ -269,8 +269,8 @@ impl Writer {
         }
     }
 
-    /// None without a connection. If its answer is late, it may pass nothing on any more: the same is then appended on a
-    /// second one too, and the first answer counts. Callbacks that both commit are stored twice.
+    /// None without a connection. When the answer is late, the connection may have been dropped without a word: the
+    /// same is then appended on a second one too, and the first answer counts. What both commit is stored twice.
     async fn append_once(
         &mut self,
         callbacks: &[&VerifiedCallback],

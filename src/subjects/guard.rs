@@ -25,8 +25,8 @@ pub struct Guarded {
 }
 
 /// Which of these subjects, which are about to vanish, have to wait: those that waited before and were not confirmed,
-/// and those beyond `floor` or `percent` of what is indexed, whichever is more, in 24 hours. One that waited for a control
-/// alone has its proof now. What an operator confirmed neither waits nor counts.
+/// and those beyond `floor` or `percent` of what is indexed, whichever is more, in 24 hours. One that waited for a
+/// control alone has its proof now. What an operator confirmed neither waits nor counts.
 ///
 /// # Errors
 /// When the database cannot be read.

@@ -3,13 +3,15 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context;
+use cegid_simulator::Outcome;
+use chrono::{DateTime, Utc};
 use sqlx::{
     SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
 };
 
 use super::Event;
-use crate::{patience::until_holds, replica::Armed, storm::Storm};
+use crate::{patience::until_holds, refusals, replica::Armed, storm::Storm, world::World};
 
 const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
 /// Changes nothing, under the locks of a migration that does. Table `_sqlx_migrations` does not keep it (see
@@ -17,6 +19,12 @@ const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
 const NEXT: &str = "alter table report_item alter column key drop default;
     alter table delivery alter column body drop default;
     alter table subject alter column key drop default;";
+
+/// Callbacks of all tenants that were sent since then and answered 503.
+fn refused(world: &World, since: DateTime<Utc>) -> usize {
+    let sent = world.tenants.iter().flat_map(|tenant| tenant.simulator.sent());
+    sent.filter(|sent| sent.at >= since && sent.outcome == Outcome::Answered(503)).count()
+}
 
 async fn next_version() -> anyhow::Result<Migrator> {
     let today = Migrator::new(Path::new(MIGRATIONS)).await?;
@@ -28,6 +36,8 @@ impl Storm {
     /// Beside it `migrate` of this version has nothing to wait for, and a replica that is killed starts again.
     pub(super) async fn migrate_beside_reader(&mut self) -> anyhow::Result<()> {
         self.calm().await?;
+        // What was sent before may have met another fault.
+        let since = refusals::now();
         let mut reader = self.world.pool.acquire().await?;
         sqlx::raw_sql("begin; select from delivery, subject limit 1").execute(&mut *reader).await?;
         let (database, migrations) = (self.world.database.clone(), next_version().await?);
@@ -49,6 +59,10 @@ impl Storm {
         until_holds("the newer version has migrated", async || Ok(upgrading.is_finished())).await?;
         let given_up = (&mut upgrading).await.context("a newer version that migrates")??;
         self.tally.felt(Event::Upgrade, given_up.into());
+        let refused = refused(&self.world, since);
+        if refused > 0 {
+            self.tally.unclean.push(format!("{refused} callbacks were answered 503 while a newer version migrated"));
+        }
         Ok(())
     }
 }
