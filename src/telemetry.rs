@@ -66,11 +66,13 @@ where
         LogFormat::Auto => !stderr().is_terminal(),
     };
     let registry = tracing_subscriber::registry().with(filter);
+    // A line that cannot be written would be answered by a panic where its error cannot be written either.
+    let lines = fmt::layer().log_internal_errors(false).with_writer(writer);
     // A second start in one process, as in tests, keeps the first.
     let _already = if json {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(writer)).try_init()
+        registry.with(lines.json().flatten_event(true)).try_init()
     } else {
-        registry.with(fmt::layer().with_target(false).with_ansi(stderr().is_terminal()).with_writer(writer)).try_init()
+        registry.with(lines.with_target(false).with_ansi(stderr().is_terminal())).try_init()
     };
     Ok(())
 }

@@ -29,12 +29,12 @@ pub fn maintain(file: Option<&Path>, Maintenance::RepairNumbers { restored }: Ma
     with_database(file, "repairing the numbers", async |_, database| {
         let repair = database.repair_numbers(restored).await?;
         match repair.raised_to {
-            None => println!(
+            None => print_line!(
                 "the sequence is at {}, nothing has a higher number: nothing was changed; after a restore say so with \
                  --restored",
                 repair.found
             ),
-            Some(to) => println!(
+            Some(to) => print_line!(
                 "{}the sequence was at {}, and the highest number known is {}: raised to {to}; {} subjects are read again, \
                  {} outcomes are reported once more, workers begin again, incremental sweeps are due",
                 if repair.moved { "the server is not the one that was verified last; " } else { "" },

@@ -49,7 +49,7 @@ pub fn erase(file: Option<&Path>, asked: Erase) -> ExitCode {
             }
             let kind: Kind = asked.kind.into();
             subjects::want(&database, &tenant, kind, subject.key(), now).await?;
-            println!("lifted: the service reads it again");
+            print_line!("lifted: the service reads it again");
             return Ok(ExitCode::SUCCESS);
         }
         let receipt = erasure::erase(&database, &tenant, &subject, &asked.reason, now).await?;
@@ -59,12 +59,15 @@ pub fn erase(file: Option<&Path>, asked: Erase) -> ExitCode {
 }
 
 fn print(receipt: &Receipt) {
-    println!("erased {}", receipt.hash);
-    println!(
+    print_line!("erased {}", receipt.hash);
+    print_line!(
         "  {} document, {} kept files and {} noted report deleted; {} deliveries without key and body",
-        receipt.documents, receipt.attachments, receipt.reports, receipt.deliveries
+        receipt.documents,
+        receipt.attachments,
+        receipt.reports,
+        receipt.deliveries
     );
-    println!("  it holds until `erase --lift`; backups and Cegid itself are not reached by it");
+    print_line!("  it holds until `erase --lift`; backups and Cegid itself are not reached by it");
 }
 
 fn key(given: &str) -> Result<String, ExitCode> {

@@ -112,7 +112,7 @@ pub fn ledger(file: Option<&Path>, asked: Ledger) -> ExitCode {
             .collect();
         if asked.json {
             // Nothing in it can fail to be written.
-            println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
+            print_line!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
         } else {
             all.iter().for_each(print);
         }
@@ -140,8 +140,8 @@ fn print(of: &OfTenant) {
         Verdict::Lost => format!("LOST: {}", of.lost.join("; ")),
     };
     let settings = if of.in_settings { "" } else { " (not in the settings)" };
-    println!("{tenant}{settings}: {says}");
-    ledger.to_string().lines().for_each(|line| println!("  {line}"));
+    print_line!("{tenant}{settings}: {says}");
+    ledger.to_string().lines().for_each(|line| print_line!("  {line}"));
 }
 
 #[cfg(test)]

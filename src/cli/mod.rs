@@ -1,5 +1,8 @@
 //! The command line: one file per command family.
 
+#[macro_use]
+mod output;
+
 mod database;
 #[cfg(feature = "demo")]
 mod demo;
@@ -81,7 +84,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let file = cli.config.as_deref();
-    match cli.command {
+    let code = match cli.command {
         Command::Serve => serve::serve(file),
         Command::Migrate => serve::migrate(file),
         Command::Check => check(file),
@@ -94,7 +97,8 @@ pub fn run() -> ExitCode {
         Command::Hooks(command) => hooks::hooks(file, command),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(demo),
-    }
+    };
+    output::checked(code)
 }
 
 /// Where the settings come from: the file and the environment.
@@ -115,9 +119,9 @@ fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
 
 fn print_problems(problems: &[Problem]) {
     let many = if problems.len() == 1 { "problem" } else { "problems" };
-    eprintln!("{} {many} with the settings:", problems.len());
+    print_error!("{} {many} with the settings:", problems.len());
     for problem in problems {
-        eprintln!("  {problem}");
+        print_error!("  {problem}");
     }
 }
 
@@ -136,7 +140,7 @@ fn check(file: Option<&Path>) -> ExitCode {
             if let Err(error) = telemetry::filter(&settings.log) {
                 return fail(EXIT_CONFIG, &error);
             }
-            println!("the settings are right: {} tenants", settings.tenants.len());
+            print_line!("the settings are right: {} tenants", settings.tenants.len());
             ExitCode::SUCCESS
         }
         Err(code) => code,
@@ -185,6 +189,6 @@ fn known_tenant(settings: &Settings, name: &str) -> Result<TenantId, ExitCode> {
 }
 
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("cegid-indexer: {error}");
+    print_error!("cegid-indexer: {error}");
     ExitCode::from(code)
 }

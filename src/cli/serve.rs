@@ -103,7 +103,7 @@ pub fn migrate(file: Option<&Path>) -> ExitCode {
         };
         match migrated {
             Ok(()) => {
-                println!("the schema is current");
+                print_line!("the schema is current");
                 ExitCode::SUCCESS
             }
             Err(error) => fail(EXIT_UNAVAILABLE, &error),
@@ -133,7 +133,7 @@ pub fn healthcheck(file: Option<&Path>) -> ExitCode {
     };
     match runtime.block_on(async { timeout(HEALTH_PATIENCE, asked).await }) {
         Ok(Ok(status)) if status.contains(" 200 ") => {
-            println!("ready");
+            print_line!("ready");
             ExitCode::SUCCESS
         }
         Ok(Ok(status)) => fail(1, &format!("not ready: {status}")),

@@ -89,13 +89,13 @@ pub fn sweeps(file: Option<&Path>, Sweeps { asked }: Sweeps) -> ExitCode {
 async fn list(database: &Database, tenant: Option<&str>) -> sqlx::Result<ExitCode> {
     let of = |name: &str| tenant.is_none_or(|tenant| tenant == name);
     for run in sweeps::runs(database).await?.into_iter().filter(|run| of(&run.tenant)) {
-        println!("{}", line(&run));
+        print_line!("{}", line(&run));
     }
     for unreadable in unreadable::counts(database).await?.into_iter().filter(|it| of(&it.tenant)) {
-        println!("{}", unreadable_line(&unreadable));
+        print_line!("{}", unreadable_line(&unreadable));
     }
     for held in subjects::held(database).await?.into_iter().filter(|held| of(&held.tenant)) {
-        println!(
+        print_line!(
             "{} {}: {} removals are held back since {}: check the count in Cegid, then `sweeps confirm --tenant {}`",
             held.tenant,
             held.kind,
@@ -154,7 +154,7 @@ async fn run(database: &Database, tenant: &TenantId, purpose: Purpose) -> sqlx::
         let says = format!("{tenant} has no such sweep planned yet: has the service worked it since its last start?");
         return Ok(fail(EXIT_UNAVAILABLE, &says));
     }
-    println!("{tenant}: the {} sweep is due now; `sweeps list` shows how far it is", purpose.as_str());
+    print_line!("{tenant}: the {} sweep is due now; `sweeps list` shows how far it is", purpose.as_str());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -173,7 +173,7 @@ async fn confirm(database: &Database, tenant: &TenantId, kind: Option<Kind>, dry
             released.subjects
         };
         let what = if dry_run { "would be confirmed" } else { "are confirmed, and go when a last read lacks them too" };
-        println!("{tenant} {of}: {count} removals {what}");
+        print_line!("{tenant} {of}: {count} removals {what}");
     }
     Ok(ExitCode::SUCCESS)
 }

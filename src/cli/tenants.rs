@@ -168,7 +168,7 @@ impl<'a> Desk<'a> {
             Command::Pause { tenant, stage, reason } => {
                 let tenant = self.known(&tenant)?;
                 tenants::pause(&self.database, &tenant, work(stage), reason.as_deref(), self.now).await?;
-                println!("{tenant}: {} is paused; callbacks are stored and wait", names(work(stage)));
+                print_line!("{tenant}: {} is paused; callbacks are stored and wait", names(work(stage)));
                 Ok(())
             }
             Command::Resume { tenant, stage } => self.resume(&self.known(&tenant)?, work(stage)).await,
@@ -201,14 +201,14 @@ impl<'a> Desk<'a> {
         let rows: Vec<Row> = self.tenants.iter().cloned().map(row).collect();
         if json {
             // Nothing in a row can fail to be written.
-            println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
+            print_line!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
             return Ok(());
         }
         let width = rows.iter().map(|row| row.id.len()).max().unwrap_or(0).max("TENANT".len());
-        println!("{:width$}  {:36}  STATE", "TENANT", "WORKED BY");
+        print_line!("{:width$}  {:36}  STATE", "TENANT", "WORKED BY");
         for row in &rows {
             let worked_by = row.worked_by.map_or_else(|| "-".to_owned(), |replica| replica.to_string());
-            println!("{:width$}  {worked_by:36}  {}", row.id, said(row));
+            print_line!("{:width$}  {worked_by:36}  {}", row.id, said(row));
         }
         Ok(())
     }
@@ -216,10 +216,12 @@ impl<'a> Desk<'a> {
     async fn resume(&self, tenant: &TenantId, work: &[Work]) -> Result<(), Refused> {
         if self.states.is_disconnected(tenant) {
             tenants::connect(&self.database, tenant).await?;
-            println!("{tenant}: is connected again; its hooks are registered anew, and what was deleted is read again");
+            print_line!(
+                "{tenant}: is connected again; its hooks are registered anew, and what was deleted is read again"
+            );
         }
         tenants::resume(&self.database, tenant, work).await?;
-        println!("{tenant}: {} goes on", names(work));
+        print_line!("{tenant}: {} goes on", names(work));
         Ok(())
     }
 
@@ -229,18 +231,18 @@ impl<'a> Desk<'a> {
             .and_then(|grace| self.now.checked_add_signed(grace))
             .unwrap_or(DateTime::<Utc>::MAX_UTC);
         tenants::disconnect(&self.database, tenant, self.now, purge_after).await?;
-        println!(
+        print_line!(
             "{tenant}: is disconnected; its hooks are unregistered and its callbacks refused, and everything that is \
              held of it is deleted after {}",
             time(purge_after)
         );
         if !self.settings.tenants.contains_key(tenant) {
-            println!(
+            print_line!(
                 "[tenants.{tenant}] is not in the settings: without its credentials its hooks stay registered at Cegid"
             );
             return Ok(());
         }
-        println!(
+        print_line!(
             "keep [tenants.{tenant}] in the settings until then: unregistering needs the credentials; \
              `tenant resume {tenant}` takes it back"
         );

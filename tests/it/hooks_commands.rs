@@ -85,6 +85,31 @@ async fn without_a_service_the_commands_register_show_and_unregister() {
 }
 
 #[tokio::test]
+async fn a_command_does_what_was_asked_when_nobody_reads_what_it_says() {
+    let world = World::start(plan()).await;
+    world.simulator.follow_system_time();
+    let run = async |command: &'static str, output: Stdio, errors: Stdio| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_cegid-indexer"));
+        program.args(["hooks", command]).envs(world.environment()).stdout(output).stderr(errors);
+        tokio::task::spawn_blocking(move || program.spawn().unwrap().wait_with_output().unwrap()).await.unwrap()
+    };
+    let read_by_nobody = || Stdio::from(std::io::pipe().unwrap().1);
+    let applied = run("apply", read_by_nobody(), read_by_nobody()).await;
+    assert_eq!(applied.status.code(), Some(0));
+    assert_registered_once(&world).await;
+    assert_eq!(posts(&world), 8);
+    #[cfg(target_os = "linux")]
+    {
+        // Somebody waits for this.
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let listed = run("list", full.into(), Stdio::piped()).await;
+        let says = String::from_utf8(listed.stderr).unwrap();
+        assert_eq!((listed.status.code(), says.contains("No space left")), (Some(74), true), "{says}");
+    }
+    world.leave().await;
+}
+
+#[tokio::test]
 async fn beside_a_service_what_is_unregistered_stays_away_until_it_is_applied() {
     let world = World::start(plan()).await;
     world.simulator.follow_system_time();

@@ -54,7 +54,7 @@ pub(super) async fn list(stage: &Stage, tenants: Vec<TenantId>, json: bool) -> R
     }
     if json {
         let text = serde_json::to_string_pretty(&all);
-        println!("{}", text.map_err(|error| Failure(EXIT_UNAVAILABLE, format!("writing JSON: {error}")))?);
+        print_line!("{}", text.map_err(|error| Failure(EXIT_UNAVAILABLE, format!("writing JSON: {error}")))?);
     } else {
         all.iter().for_each(print);
     }
@@ -111,9 +111,9 @@ fn of_hook(hook: &Hook, wanted: bool) -> Line {
 }
 
 fn print(of: &OfTenant) {
-    println!("{}: callbacks to {}, pings to {}", of.tenant, of.callback_url, of.ping_url);
+    print_line!("{}: callbacks to {}, pings to {}", of.tenant, of.callback_url, of.ping_url);
     if let Some(at) = of.withdrawn_at {
-        println!(
+        print_line!(
             "  unregistered by hand {}: `cegid-indexer hooks apply --tenant {}` brings them back",
             time(at),
             of.tenant
@@ -141,7 +141,7 @@ fn print(of: &OfTenant) {
         if let Some(at) = line.orphan_since {
             text.push_str(&format!("  an orphan may exist at Cegid since {}", time(at)));
         }
-        println!("{}", text.trim_end());
+        print_line!("{}", text.trim_end());
     }
 }
 

@@ -170,17 +170,17 @@ impl Stage {
 async fn apply(stage: &Stage, tenants: Vec<TenantId>, dry_run: bool) -> Result<ExitCode, Failure> {
     let mut ended = Ended::default();
     for tenant in &tenants {
-        println!("{tenant}:");
+        print_line!("{tenant}:");
         let registrar = stage.registrar(tenant)?;
         // By hand nothing waits until it is time.
         let plan = registrar.plan(&Wish::default(), DateTime::<Utc>::MAX_UTC).await?;
         if dry_run {
-            plan.iter().for_each(|step| println!("  {step}"));
+            plan.iter().for_each(|step| print_line!("  {step}"));
             continue;
         }
         hooks::lift(&stage.database, tenant).await?;
         hooks::ask_again(&stage.database, tenant).await?;
-        plan.iter().filter(|step| matches!(step, Step::Keep(_))).for_each(|step| println!("  {step}"));
+        plan.iter().filter(|step| matches!(step, Step::Keep(_))).for_each(|step| print_line!("  {step}"));
         pass(&registrar, &mut ended, &|_| true).await?;
     }
     Ok(ended.code())
@@ -207,21 +207,21 @@ async fn unregister(stage: &Stage, what: Unregister) -> Result<ExitCode, Failure
         let only = |step: &Step| {
             event.is_none_or(|event| event == step.event()) && matches!(step, Step::Unregister(_) | Step::Forget(_))
         };
-        println!("{tenant}:");
+        print_line!("{tenant}:");
         if what.dry_run {
             registrar
                 .plan(&wish, DateTime::<Utc>::MAX_UTC)
                 .await?
                 .iter()
                 .filter(|step| only(step))
-                .for_each(|step| println!("  {step}"));
+                .for_each(|step| print_line!("  {step}"));
             continue;
         }
         // First the wish, so that the service does not register meanwhile what is deleted here.
         hooks::withdraw(&stage.database, tenant, event, stage.clock.now()).await?;
         hooks::ask_again(&stage.database, tenant).await?;
         pass(&registrar, &mut ended, &only).await?;
-        println!("  registered again only after `cegid-indexer hooks apply --tenant {tenant}`");
+        print_line!("  registered again only after `cegid-indexer hooks apply --tenant {tenant}`");
     }
     Ok(ended.code())
 }
@@ -252,7 +252,7 @@ async fn pass(registrar: &Registrar, ended: &mut Ended, only: &impl Fn(&Step) ->
             Progress::Nothing => return Ok(()),
             Progress::Busy => {
                 let since = *waiting.get_or_insert_with(|| {
-                    eprintln!("waiting: the service deals with a hook of {} now", registrar.tenant);
+                    print_error!("waiting: the service deals with a hook of {} now", registrar.tenant);
                     Instant::now()
                 });
                 if since.elapsed() > PATIENCE {
@@ -264,17 +264,17 @@ async fn pass(registrar: &Registrar, ended: &mut Ended, only: &impl Fn(&Step) ->
                 continue;
             }
             Progress::Done(step) => {
-                println!("  {step}");
+                print_line!("  {step}");
                 if step.may_leave_orphan() {
-                    println!("    an orphan of it may exist at Cegid, whose id is not known; it does no harm");
+                    print_line!("    an orphan of it may exist at Cegid, whose id is not known; it does no harm");
                 }
             }
             Progress::Refused(step, says) => {
-                println!("  ! refused {}: {says}", step.event());
+                print_line!("  ! refused {}: {says}", step.event());
                 ended.refused = true;
             }
             Progress::Failed(step, error) => {
-                eprintln!("cegid-indexer: {step}: {error}");
+                print_error!("cegid-indexer: {step}: {error}");
                 ended.away = true;
                 // What stops one stops all.
                 if matches!(error.class, Class::Throttled | Class::Credentials | Class::Forbidden) {
