@@ -258,24 +258,25 @@ async fn admit(
 async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
     let failures = FailureLog::new("preparing the database", "callbacks are answered with 503 until it is ready");
     loop {
-        // Leases are judged by the clock, so it is set before the first is taken.
-        let prepared = async {
+        // The clock is set first: callbacks are judged by it, and stored as soon as the schema permits.
+        let prepare = async {
+            shared.clock.follow(shared.database.time_at_start().await.map_err(DatabaseError::Connect)?);
             shared.database.prepare().await?;
-            shared.database.repair_numbers(false).await.map_err(DatabaseError::Connect)?;
-            shared.database.time().await.map_err(DatabaseError::Connect)
+            shared.database.repair_numbers(false).await.map_err(DatabaseError::Connect)
         };
         let prepared = tokio::select! {
-            prepared = prepared => prepared,
+            prepared = prepare => prepared,
             () = stop.draining() => return,
         };
         match prepared {
-            Ok(time) => {
-                shared.clock.follow(time);
+            Ok(_repair) => {
                 failures.succeeded();
                 break;
             }
             // Another replica, or a person, may migrate it later.
-            Err(error) if error.is_passing() || matches!(error, DatabaseError::Older(_)) => failures.failed(&error),
+            Err(error) if error.is_passing() || matches!(error, DatabaseError::Older(_)) => {
+                failures.failed(&shared.database.explain(error).await);
+            }
             Err(error) => {
                 // Ending by itself stops the process: a schema that does not fit is for people to look at.
                 tracing::error!(error = %error, "the schema cannot be brought up to date");

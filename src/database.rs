@@ -1,6 +1,8 @@
 //! Connections: the pool of the worker and the operators, and connections that are held.
 
+mod address;
 mod batches;
+mod error;
 mod failure;
 mod migrate;
 mod numbers;
@@ -8,80 +10,23 @@ mod reserved;
 mod schema;
 mod statements;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::{
     ConnectOptions, Connection, PgConnection, Postgres, Transaction,
-    migrate::MigrateError,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tracing::warn;
 
 use crate::settings;
 pub use batches::{ROWS_CHANGED, ROWS_DELETED, in_batches};
+pub use error::DatabaseError;
 pub use failure::{Failure, failure, is_lock_timeout, is_unanswered, told};
 pub use numbers::{Numbers, Repair};
 use reserved::Reserved;
 use statements::Opening;
 pub use statements::{Held, Statements};
-
-/// Why the database could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
-    /// The address cannot be read. Its text is not shown: it may hold a password.
-    #[error("reading database.url: it is not a postgres:// address")]
-    Address,
-    /// Nothing answers there in time.
-    #[error("connecting to the database: {}", told(.0))]
-    Connect(#[source] sqlx::Error),
-    /// A migration failed.
-    #[error("migrating the database: {}", told(.0))]
-    Migrate(#[from] MigrateError),
-    /// What was migrated cannot be read.
-    #[error("reading which migrations the database has: {}", told(.0))]
-    Unread(#[source] sqlx::Error),
-    /// Another version has migrated it further.
-    #[error(
-        "the database's schema is newer than this version of cegid-indexer, which does not know migration {0}: run the \
-         version that made it, or a newer one"
-    )]
-    Newer(String),
-    /// It is not migrated as far as this version needs.
-    #[error(
-        "the database's schema is older than this version of cegid-indexer, it lacks migration {0}: run \
-         `cegid-indexer migrate`, or start the service, which does the same; neither does it through a pooler"
-    )]
-    Older(String),
-    /// The settings say that a pooler is in between.
-    #[error(
-        "migrating the database: database.pooled is true, and this needs a session of its own, which a pooler does not \
-         give: run `cegid-indexer migrate` with database.url naming the server itself and database.pooled = false"
-    )]
-    Pooled,
-    /// There is a pooler in between that the settings do not speak of.
-    #[error(
-        "the server behind database.url does not keep what a session sets, as a pooler in transaction mode ({0}): set \
-         database.pooled = true for `serve` and the commands, and name the server itself for `migrate`"
-    )]
-    Pooler(String),
-}
-
-impl DatabaseError {
-    /// Whether it is about the server or the way to it, and not about the schema: the same may succeed a moment later.
-    pub fn is_passing(&self) -> bool {
-        let error = match self {
-            DatabaseError::Connect(_) => return true,
-            DatabaseError::Unread(error)
-            | DatabaseError::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => error,
-            _ => return false,
-        };
-        let sqlx::Error::Database(database) = error else { return true };
-        // connection, transaction rolled back, resources, operator intervention, read-only transaction, lock
-        let code = database.code().unwrap_or_default();
-        ["08", "40", "53", "57", "25006", "55P03"].iter().any(|passing| code.starts_with(passing))
-    }
-}
 
 /// The way to PostgreSQL.
 #[derive(Clone, Debug)]
@@ -149,8 +94,7 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Address`].
     pub fn new(settings: &settings::Database, lease: Duration) -> Result<Database, DatabaseError> {
-        let options = PgConnectOptions::from_str(settings.url.expose()).map_err(|_| DatabaseError::Address)?;
-        let options = options.application_name("cegid-indexer");
+        let options = address::parse(settings.url.expose())?.application_name("cegid-indexer");
         // Below the lease: a settling transaction that stalls must not outlive it.
         let idle = lease * 2 / 3;
         let limits = Limits { lock: settings.lock_timeout, statement: settings.statement_timeout, idle };
@@ -172,9 +116,10 @@ impl Database {
                     let fit = numbers.has_no_cache(session.age);
                     Box::pin(async move { Ok(fit && answers(connection).await) })
                 })
-                .after_release(move |_, _| {
+                .after_release(move |connection, _| {
                     let kept = !reserved.is_wanted();
-                    Box::pin(async move { Ok(kept) })
+                    // sqlx itself would wait for the answer for as long as the network takes to give the connection up.
+                    Box::pin(async move { Ok(kept && answers(connection).await) })
                 })
                 .max_connections(connections)
                 .min_connections(0)
@@ -299,7 +244,7 @@ impl Database {
             (self.options.clone().options(limits.session()), None)
         };
         match tokio::time::timeout(self.connect_timeout.min(limits.statement), options.connect()).await {
-            Ok(connected) => Ok(Held::new(connected?, opening)),
+            Ok(connected) => Ok(Held::new(connected?, opening, limits.statement + self.connect_timeout)),
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
     }
@@ -341,6 +286,18 @@ impl Database {
         sqlx::query_scalar!(r#"select current_setting('transaction_read_only')::boolean as "read_only!""#)
             .fetch_one(self.vital())
             .await
+    }
+
+    /// The database's clock, on a connection that is closed again: what migrates next needs two, and the server may have
+    /// few.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn time_at_start(&self) -> sqlx::Result<DateTime<Utc>> {
+        let mut session = self.held(self.limits.statement).await?;
+        let time = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&mut session).await?;
+        session.close().await?;
+        Ok(time)
     }
 
     /// The database's clock.

@@ -19,7 +19,7 @@ use tracing::warn;
 
 use super::{
     Database, DatabaseError, Failure, failure,
-    schema::{MIGRATIONS, Schema},
+    schema::{MIGRATIONS, Schema, require_utf8},
 };
 
 /// How long a migration waits for one table's lock. Callbacks wait behind it for that long.
@@ -46,8 +46,10 @@ impl Database {
     /// When the database cannot be reached, a migration fails, the schema is newer than this version, or there is a
     /// pooler in between. Locks that others hold are no error: they are waited for.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
-        self.apply(&MIGRATIONS).await?;
-        Ok(())
+        match self.apply(&MIGRATIONS).await {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(self.explain(failure).await),
+        }
     }
 
     /// Applies what is missing of these migrations, as tests need for a version that is yet to come. Returns how many
@@ -72,6 +74,7 @@ async fn apply(pool: &PgPool, migrations: &Migrator) -> Result<u32, DatabaseErro
     if !is_own(pool).await.map_err(DatabaseError::Connect)? {
         return Err(DatabaseError::Pooler("it ignores the settings that one is started with".to_owned()));
     }
+    require_utf8(pool).await?;
     let mut session = pool.acquire().await.map_err(DatabaseError::Connect)?;
     let pid = sqlx::query_scalar!(r#"select pg_backend_pid() as "pid!""#).fetch_one(&mut *session).await;
     let pid = pid.map_err(DatabaseError::Connect)?;

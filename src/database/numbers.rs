@@ -25,7 +25,7 @@ use std::{
 use sqlx::PgConnection;
 use tracing::{info, warn};
 
-use super::Database;
+use super::{Database, statements::in_time};
 use crate::domain::{Kind, TenantId};
 
 /// Added when the sequence is raised: more numbers than could have been drawn in commits that were lost, by replicas
@@ -33,6 +33,8 @@ use crate::domain::{Kind, TenantId};
 const RAISE_MARGIN: i64 = 1_000_000_000;
 /// How long after a commit its rows are looked for: retention and forgetting leave them for longer.
 const COMMITTED_LIMIT: Duration = Duration::from_secs(12 * 3600);
+/// Longest repair, which reads every number of every tenant once: beyond it, the connection was dropped without a word.
+const REPAIR_TIMEOUT: Duration = Duration::from_secs(600);
 /// A repair that did not reach the connection that is drawn on is not repeated for ever.
 const DRAW_ATTEMPTS: u32 = 3;
 
@@ -201,6 +203,10 @@ impl Database {
     }
 
     async fn repair(&self, restored: bool) -> sqlx::Result<Repair> {
+        in_time(REPAIR_TIMEOUT, self.repair_patiently(restored)).await
+    }
+
+    async fn repair_patiently(&self, restored: bool) -> sqlx::Result<Repair> {
         let mut tx = self.vital().begin().await?;
         // Every number of every tenant is read once.
         sqlx::query!("set local statement_timeout = 0").execute(&mut *tx).await?;
@@ -260,6 +266,10 @@ impl Database {
                 repair.highest.max(last) + RAISE_MARGIN
             );
             repair.raised_to = Some(raised.fetch_one(&mut *tx).await?);
+            // Before any row that a settling transaction locks: it locks its lease first.
+            sqlx::query!("update tenant_lease set token = nextval('request_number'), held_until = '-infinity'")
+                .execute(&mut *tx)
+                .await?;
             if highest > last {
                 // Received after the sequence went back: later than what bears a higher number.
                 let reread = sqlx::query!(
@@ -288,9 +298,6 @@ impl Database {
                  from these where r.tenant = these.tenant and r.kind = these.kind and r.key = these.key"#
             );
             repair.renoted = renoted.execute(&mut *tx).await?.rows_affected();
-            sqlx::query!("update tenant_lease set token = nextval('request_number'), held_until = '-infinity'")
-                .execute(&mut *tx)
-                .await?;
             sqlx::query!(
                 "update sweep set asked = true, due_at = '-infinity' where use = 'incremental' and finished_at is null"
             )

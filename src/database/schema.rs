@@ -24,14 +24,29 @@ impl Database {
     /// Whether the schema is the one that this version works with, for what does not migrate.
     ///
     /// # Errors
-    /// [`DatabaseError::Newer`], [`DatabaseError::Older`], or when the database cannot be read.
+    /// [`DatabaseError::Newer`], [`DatabaseError::Older`], [`DatabaseError::Encoding`], or when it cannot be read.
     pub async fn fits(&self) -> Result<(), DatabaseError> {
-        match Schema::read(self.pool(), &MIGRATIONS).await? {
-            Schema::Current => Ok(()),
-            Schema::Newer(unknown) => Err(DatabaseError::Newer(unknown)),
-            Schema::Older(missing) => Err(DatabaseError::Older(missing)),
+        match self.compare().await {
+            Ok(Schema::Current) => Ok(()),
+            Ok(Schema::Newer(unknown)) => Err(DatabaseError::Newer(unknown)),
+            Ok(Schema::Older(missing)) => Err(DatabaseError::Older(missing)),
+            Err(failure) => Err(self.explain(failure).await),
         }
     }
+
+    async fn compare(&self) -> Result<Schema, DatabaseError> {
+        require_utf8(self.pool()).await?;
+        Schema::read(self.pool(), &MIGRATIONS).await
+    }
+}
+
+/// Whether every text can be stored.
+pub(super) async fn require_utf8<'c>(on: impl Executor<'c, Database = Postgres>) -> Result<(), DatabaseError> {
+    let encoding: String = sqlx::query_scalar("select current_setting('server_encoding')")
+        .fetch_one(on)
+        .await
+        .map_err(DatabaseError::Connect)?;
+    if encoding == "UTF8" { Ok(()) } else { Err(DatabaseError::Encoding(encoding)) }
 }
 
 /// The schema beside the migrations of a version.

@@ -6,6 +6,7 @@
 //! transaction opens by clearing away what others have prepared there and by setting the time limits for itself alone.
 
 use std::{
+    io,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -86,7 +87,7 @@ impl Statements {
     /// half way would leave the pooled connection inside a transaction that nobody knows of.
     ///
     /// # Errors
-    /// When no connection can be had.
+    /// When no connection can be had, or the server does not answer in time.
     #[allow(clippy::disallowed_methods, reason = "this is the safe form of it")]
     pub async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.give_way().await?;
@@ -97,7 +98,8 @@ impl Statements {
                 Some(opening) => pool.begin_with(AssertSqlSafe(opening.to_string())).await,
             }
         };
-        tokio::spawn(begun).await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
+        let finished = tokio::spawn(begun).unwrap_or_else(|error| Err(sqlx::Error::Io(io::Error::other(error))));
+        in_time(self.patience, finished).await
     }
 
     /// A connection as it is. Behind a pooler what is done on it may meet any session.
@@ -120,11 +122,13 @@ impl Statements {
 pub struct Held {
     connection: PgConnection,
     opening: Opening,
+    /// See [`Statements`].
+    patience: Duration,
 }
 
 impl Held {
-    pub(super) fn new(connection: PgConnection, opening: Opening) -> Held {
-        Held { connection, opening }
+    pub(super) fn new(connection: PgConnection, opening: Opening, patience: Duration) -> Held {
+        Held { connection, opening, patience }
     }
 
     /// Asks for a sign of life.
@@ -235,9 +239,14 @@ impl<'c> Executor<'c> for &'c mut Held {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let Some(opening) = &self.opening else { return self.connection.fetch_many(query) };
-        let begun = self.connection.begin_with(AssertSqlSafe(opening.to_string()));
-        Box::pin(async move { whole(begun.await?, query).await.map(each) }.try_flatten_stream())
+        let Held { connection, opening, patience } = self;
+        let steps = async move {
+            match opening {
+                None => connection.fetch_many(query).try_collect().await,
+                Some(opening) => whole(connection.begin_with(AssertSqlSafe(opening.to_string())).await?, query).await,
+            }
+        };
+        Box::pin(in_time(*patience, steps).map_ok(each).try_flatten_stream())
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<PgRow>>>
@@ -245,9 +254,17 @@ impl<'c> Executor<'c> for &'c mut Held {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let Some(opening) = &self.opening else { return self.connection.fetch_optional(query) };
-        let begun = self.connection.begin_with(AssertSqlSafe(opening.to_string()));
-        Box::pin(async move { whole(begun.await?, query).await.map(first_row) })
+        let Held { connection, opening, patience } = self;
+        let row = async move {
+            match opening {
+                None => connection.fetch_optional(query).await,
+                Some(opening) => {
+                    let begun = connection.begin_with(AssertSqlSafe(opening.to_string())).await?;
+                    whole(begun, query).await.map(first_row)
+                }
+            }
+        };
+        Box::pin(in_time(*patience, row))
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, sqlx::Result<PgStatement>>

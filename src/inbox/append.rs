@@ -149,8 +149,9 @@ pub(super) async fn locked(
         .collect())
 }
 
-/// Does everything that storing a callback does, and keeps nothing of it: whether a commit would succeed now.
-pub(super) async fn rehearse(connection: &mut Held) -> sqlx::Result<()> {
+/// Does everything that storing a callback does, and keeps nothing of it: whether a commit would succeed now. False where
+/// the numbers are to be repaired first.
+pub(super) async fn rehearse(connection: &mut Held, numbers: &Numbers) -> sqlx::Result<bool> {
     let mut transaction = connection.begin().await?;
     let mut attempt = transaction.begin().await?;
     sqlx::query!(
@@ -162,8 +163,13 @@ pub(super) async fn rehearse(connection: &mut Held) -> sqlx::Result<()> {
     attempt.rollback().await?;
     sqlx::query!("lock table subject in row exclusive mode").execute(&mut *transaction).await?;
     // A record of the log that means nothing to anybody: the commit is written and, where it is so set, replicated.
-    sqlx::query!(r#"select true as "emitted!" from pg_logical_emit_message(true, 'cegid-indexer', 'ready')"#)
-        .fetch_one(&mut *transaction)
-        .await?;
-    transaction.commit().await
+    let stand = sqlx::query_scalar!(
+        r#"select numbers_stand($1, $2) as "stand!" from pg_logical_emit_message(true, 'cegid-indexer', 'ready')"#,
+        numbers.run(),
+        numbers.highest()
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(stand)
 }

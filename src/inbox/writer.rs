@@ -1,6 +1,6 @@
 //! The task that commits.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -235,7 +235,7 @@ impl Writer {
                 Ok(None) => {
                     // Whichever server that was, the next connection leads to the one that is repaired.
                     self.session.lose("the database has gone back, or is another one");
-                    match self.database.verify_numbers().await {
+                    match self.verify_numbers(until).await {
                         Ok(()) => continue,
                         Err(error) => error,
                     }
@@ -266,6 +266,17 @@ impl Writer {
                     return Err(Failure::Away);
                 }
             }
+        }
+    }
+
+    /// A repair that takes longer goes on by itself, while the senders are told to try again.
+    async fn verify_numbers(&self, until: Instant) -> sqlx::Result<()> {
+        let database = self.database.clone();
+        let verified = tokio::spawn(async move { database.verify_numbers().await });
+        match timeout_at(until, verified).await {
+            Ok(Ok(verified)) => verified,
+            Ok(Err(panicked)) => Err(sqlx::Error::Io(io::Error::other(panicked))),
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
     }
 
@@ -319,8 +330,8 @@ impl Writer {
         }
         let until = Instant::now() + self.commit_timeout;
         let Some(connection) = self.session.ready(until).await else { return false };
-        match timeout(self.commit_timeout, append::rehearse(connection)).await {
-            Ok(Ok(())) => true,
+        match timeout(self.commit_timeout, append::rehearse(connection, self.database.numbers())).await {
+            Ok(Ok(could)) => could,
             Ok(Err(error)) => {
                 if is_unanswered(&error) {
                     self.session.lose(&told(&error));

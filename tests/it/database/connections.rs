@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use cegid_indexer::{database::Database, settings::Settings};
+use fault_proxy::Proxy;
 use futures_util::future::join_all;
 use private_postgres::{Options, Server};
-use tokio::task::block_in_place;
+use tokio::{
+    task::block_in_place,
+    time::{sleep, timeout},
+};
 
 use crate::{
     database::{Apart, Told, body, direct, patient, post, run, send, until_it_says, vacancies, without_sweeps},
@@ -65,6 +70,36 @@ async fn a_burst_during_which_its_connection_is_silently_dropped_is_answered_200
     until_it_says(world, "ok").await;
     // Whatever the worker was in the midst of.
     apart.end(&told).await;
+}
+
+#[tokio::test]
+async fn connections_that_were_silently_dropped_amid_their_use_give_their_places_back() {
+    let server = Server::start(Options::from_env()).await.unwrap();
+    let proxy = Proxy::start(server.socket()).await.unwrap();
+    let url = format!("postgres://postgres@{}/postgres", proxy.address());
+    let settings =
+        [("URL", url.as_str()), ("CONNECTIONS", "2"), ("STATEMENT_TIMEOUT", "1s"), ("CONNECT_TIMEOUT", "1s")];
+    let settings = settings.map(|(name, value)| (format!("CEGID_INDEXER__DATABASE__{name}"), value.to_owned()));
+    let settings = Settings::load(None, settings).unwrap();
+    let database = Database::new(&settings.database, settings.worker.lease).unwrap();
+    for _ in 0..3 {
+        let statement = sqlx::query("select pg_sleep(0.5)").execute(database.pool());
+        // Given up by whoever waits for it, as when a lease is lost.
+        let transaction = timeout(Duration::from_millis(400), async {
+            let mut tx = database.begin().await.unwrap();
+            sqlx::query("select pg_sleep(0.5)").execute(&mut *tx).await
+        });
+        let silence = async {
+            sleep(Duration::from_millis(200)).await;
+            assert!(proxy.silence() >= 2);
+        };
+        let (statement, transaction, ()) = tokio::join!(statement, transaction, silence);
+        assert!(statement.is_err() && transaction.is_err(), "{statement:?} {transaction:?}");
+        // A place is given back when its connection has not answered for a second.
+        sleep(Duration::from_millis(1500)).await;
+        let answers = join_all((0..2).map(|_| sqlx::query("select 1").execute(database.pool()))).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@ pub mod pooler;
 mod slow;
 mod starved;
 mod triggers;
+mod unusable;
 
 use std::{collections::HashMap, time::Duration};
 

@@ -65,6 +65,30 @@ async fn numbers_above_the_sequence_are_lost_to_the_ledger_and_put_right_at_the_
 }
 
 #[tokio::test]
+async fn a_repair_waits_for_what_is_being_settled_and_never_the_other_way_round() {
+    let mut world = World::start(Plan::sized(3, 1)).await;
+    world.settle().await;
+    world.stop_service().await;
+    // As a settling transaction: its lease first, then the rows of its subjects and reports.
+    let mut settling = world.database.begin().await.unwrap();
+    let lease = "select from tenant_lease for key share";
+    sqlx::query(lease).execute(&mut *settling).await.unwrap();
+    let database = world.database.clone();
+    let repair = tokio::spawn(async move { database.repair_numbers(true).await });
+    world
+        .until_by_itself("the repair waits", async |world: &World| {
+            number(world, "select count(*) from pg_locks where not granted").await > 0
+        })
+        .await;
+    let rows = "update report_item set reported_at = now()";
+    sqlx::query(rows).execute(&mut *settling).await.unwrap();
+    settling.commit().await.unwrap();
+    assert!(repair.await.unwrap().unwrap().raised_to.is_some());
+    world.start_service().await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_command_raises_the_sequence_and_says_what_it_found() {
     let mut world = World::start(Plan::sized(3, 1)).await;
     world.settle().await;
