@@ -50,16 +50,17 @@ pub async fn run(database: Database, retention: Retention, clock: Clock, stop: S
     }
 }
 
-/// Forgets what is old now. Gives how many deliveries went.
+/// Forgets what is old now, each of it whatever becomes of the others. Gives how many deliveries went.
 ///
 /// # Errors
-/// When the database cannot be used.
+/// The first, when the database could not be used for one of them.
 pub async fn forget(database: &Database, retention: &Retention, clock: &Clock) -> sqlx::Result<u64> {
     let now = clock.now();
-    subjects::forget_unread(database, now - retention.deliveries).await?;
-    let deliveries = inbox::forget(database, now - retention.deliveries).await?;
-    refusals::forget(database, now - retention.refusal_age).await?;
-    sweeps::forget(database, now - COUNTS).await?;
-    gaps::forget(database, now - COUNTS).await?;
-    Ok(deliveries)
+    let unread = subjects::forget_unread(database, now - retention.deliveries).await.map(|_| ());
+    let deliveries = inbox::forget(database, now - retention.deliveries).await;
+    let refusals = refusals::forget(database, now - retention.refusal_age).await;
+    let sweeps = sweeps::forget(database, now - COUNTS).await;
+    let gaps = gaps::forget(database, now - COUNTS).await;
+    [unread, refusals, sweeps, gaps].into_iter().collect::<sqlx::Result<()>>()?;
+    deliveries
 }

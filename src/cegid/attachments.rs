@@ -6,7 +6,7 @@
 
 use super::unpack::{self, UnpackError};
 use crate::{
-    domain::{Attachment, Kind, Listed, essence},
+    domain::{Attachment, Kind, Listed, essence, guess},
     settings::{Attachments, Tenant},
 };
 
@@ -51,15 +51,19 @@ impl Keeping {
 
     fn one(&self, file: &Listed, entries: &mut Vec<unpack::Attachment>) -> Result<Attachment, &'static str> {
         let id = file.id.as_ref().ok_or("unnamed")?;
-        if !self.types.contains(&file.mime_type) {
+        // One that is listed twice is there once.
+        let at = entries.iter().position(|entry| entry.name == *id);
+        let content = at.and_then(|at| entries.swap_remove(at).content);
+        let mut mime_type = file.mime_type.clone();
+        if !self.types.contains(&mime_type) {
+            let start = content.as_ref().and_then(|content| content.as_deref().ok()).unwrap_or_default();
+            mime_type = guess(&mime_type, &file.name, start).unwrap_or_default().to_owned();
+        }
+        if !self.types.contains(&mime_type) {
             return Err("type");
         }
-        // One that is listed twice is there once.
-        let at = entries.iter().position(|entry| entry.name == *id).ok_or("missing")?;
-        match entries.swap_remove(at).content {
-            Some(Ok(content)) => {
-                Ok(Attachment { id: id.clone(), name: file.name.clone(), mime_type: file.mime_type.clone(), content })
-            }
+        match content {
+            Some(Ok(content)) => Ok(Attachment { id: id.clone(), name: file.name.clone(), mime_type, content }),
             Some(Err(UnpackError::TooMuch)) => Err("too_large"),
             Some(Err(_)) => Err("corrupt"),
             None => Err("missing"),
@@ -98,5 +102,9 @@ mod tests {
         assert_eq!(chosen.outcomes, ["kept", "unnamed", "type", "missing", "too_large", "corrupt", "missing"]);
         let kept: Vec<_> = chosen.kept.iter().map(|it| (it.id.as_str(), it.name.as_str(), &it.content[..])).collect();
         assert_eq!(kept, [("cv", "../CV", &b"%PDF"[..])]);
+        let vague = listed("cv", "application/octet-stream");
+        let chosen = keeping.choose(&[vague.clone()], vec![entry("cv", Ok(b"%PDF-1.7".to_vec()))]);
+        assert_eq!((chosen.outcomes, &*chosen.kept[0].mime_type), (vec!["kept"], "application/pdf"));
+        assert_eq!(keeping.choose(&[vague], vec![entry("cv", Ok(b"PNG".to_vec()))]).outcomes, ["type"]);
     }
 }

@@ -5,7 +5,6 @@
 //!
 //! | the answer | counts as whole when |
 //! |---|---|
-//! | HTTP/2 | the last frame of its stream has arrived; a reset without an error code is no such frame |
 //! | `Transfer-Encoding: chunked` | its last chunk has arrived |
 //! | `Content-Length` | as many bytes have arrived |
 //! | neither of them (HTTP/1.0, or a length lost on the way) | never: a connection also ends when its sender fails |
@@ -22,9 +21,8 @@ use bytes::{Buf, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
 use futures_util::stream;
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
 use reqwest::{
-    Response, StatusCode, Version,
+    Response, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING},
 };
 
@@ -41,21 +39,20 @@ pub(super) fn body_stream(
     answer: Response,
 ) -> impl stream::Stream<Item = Result<Bytes, CallError>> + Unpin + Send {
     let states_end = states_end(&answer);
-    let is_http2 = answer.version() >= Version::HTTP_2;
     let states_nothing = answer.status() == StatusCode::NO_CONTENT || answer.content_length() == Some(0);
     let gzip = match coding(answer.headers()) {
         Ok(is_gzip) => Ok((is_gzip && !states_nothing).then(Gunzip::new)),
         Err(says) => Err(CallError::new(stage, Class::Unexpected, says)),
     };
     let raw = hyper::Response::<reqwest::Body>::from(answer).into_body();
-    let state = gzip.map(|gzip| BodyReader { stage, raw, is_http2, states_end, gzip });
+    let state = gzip.map(|gzip| BodyReader { stage, raw, states_end, gzip });
     Box::pin(stream::try_unfold(state, async |state| {
         let mut reader = state?;
         Ok(reader.next().await?.map(|piece| (piece, Ok(reader))))
     }))
 }
 
-/// Whether its header says where the body ends. HTTP/2 says it in its frames.
+/// Whether its header says where the body ends.
 fn states_end(answer: &Response) -> bool {
     let codings = list(answer.headers(), &TRANSFER_ENCODING);
     let framed = match &codings[..] {
@@ -63,7 +60,7 @@ fn states_end(answer: &Response) -> bool {
         [coding] => coding == "chunked",
         _ => false,
     };
-    framed || answer.version() >= Version::HTTP_2 || answer.status() == StatusCode::NO_CONTENT
+    framed || answer.status() == StatusCode::NO_CONTENT
 }
 
 /// Whether the body is compressed by gzip, or why it cannot be read.
@@ -91,7 +88,6 @@ fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
 struct BodyReader {
     stage: Stage,
     raw: reqwest::Body,
-    is_http2: bool,
     states_end: bool,
     gzip: Option<Gunzip>,
 }
@@ -118,9 +114,6 @@ impl BodyReader {
 
     /// What the end of the connection's bytes means. A length or a last chunk that is missing is an error before.
     fn end(&self) -> Result<(), CallError> {
-        if self.is_http2 && !self.raw.is_end_stream() {
-            return Err(CallError::new(self.stage, Class::Transient, "the answer was reset before its end"));
-        }
         if !self.states_end {
             let says = "nothing in the answer says where it ends: it has neither a Content-Length nor plain chunks";
             return Err(CallError::new(self.stage, Class::Unexpected, says));

@@ -54,7 +54,7 @@ fn key_of(kind: Kind, frame: Frame) -> Option<String> {
             file.rewind().and_then(|()| file.take(SEARCHED_FRAME).read_to_end(&mut start)).ok()?;
             start.into()
         }
-        Frame::Oversize { .. } => return None,
+        Frame::Oversize { .. } | Frame::Unspooled => return None,
     };
     key_in_prefix(kind, &detail_start(kind, &start)?)
 }

@@ -132,6 +132,19 @@ impl CallError {
         CallError { stage, class, status: None, says: says.into(), retry_after: None }
     }
 
+    /// An answer of the token endpoint with a status of success that holds no token: an error as OAuth has it, or
+    /// something else.
+    pub fn refused_token(body: &[u8]) -> CallError {
+        let error = serde_json::from_slice::<ErrorBody>(body).ok().and_then(|body| body.error);
+        match error.as_deref() {
+            Some("server_error" | "temporarily_unavailable") => {
+                CallError::new(Stage::Token, Class::Transient, sentence(Stage::Token, body, StatusCode::OK))
+            }
+            Some(_) => CallError::new(Stage::Token, Class::Credentials, sentence(Stage::Token, body, StatusCode::OK)),
+            None => CallError::new(Stage::Token, Class::Unexpected, "the answer is not a token"),
+        }
+    }
+
     /// The transport failed. A connection cut before the headers of an answer also ends here.
     pub fn transport(stage: Stage, error: &reqwest::Error) -> CallError {
         let host = error.url().and_then(url::Url::host_str).unwrap_or("the host");

@@ -283,7 +283,7 @@ fn failed(stage: Stage, error: FrameError) -> CallError {
             Err(_) => CallError::new(stage, Class::Transient, "the answer was cut"),
         },
         FrameError::Truncated { .. } => CallError::new(stage, Class::Transient, error.to_string()),
-        FrameError::NotFrames { .. } | FrameError::BadSize { .. } | FrameError::Spool(_) => {
+        FrameError::NotFrames { .. } | FrameError::BadSize { .. } => {
             CallError::new(stage, Class::Unexpected, error.to_string())
         }
     }

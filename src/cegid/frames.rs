@@ -15,10 +15,17 @@ use std::io::{self, Seek, Write};
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 
+use crate::telemetry::FailureLog;
+
 /// Sizes from here on are negative for the sender's 32-bit integer.
 const SIZE_END: u32 = 1 << 31;
 /// What a frame is given before its first byte has arrived; it then grows with what comes.
 const FIRST_RESERVE: usize = 64 * 1024;
+/// A fault of this machine, which no answer of Cegid's causes.
+static SPOOLING: FailureLog = FailureLog::new(
+    "writing a large record to a temporary file",
+    "this record alone cannot be read, the others are: see whether TMPDIR can be written and has room",
+);
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// How much of a frame is held, and where.
@@ -48,6 +55,8 @@ pub enum Frame {
         /// Its size in bytes.
         bytes: u64,
     },
+    /// Read past, since no temporary file could hold it: a fault of this machine.
+    Unspooled,
 }
 
 impl Frame {
@@ -57,6 +66,7 @@ impl Frame {
             Frame::Memory(bytes) => Some(Frame::Memory(bytes.clone())),
             Frame::Spooled(file) => file.try_clone().ok().map(Frame::Spooled),
             Frame::Oversize { bytes } => Some(Frame::Oversize { bytes: *bytes }),
+            Frame::Unspooled => Some(Frame::Unspooled),
         }
     }
 }
@@ -111,9 +121,6 @@ pub enum FrameError {
     /// The stream failed.
     #[error("reading an export: the connection failed")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The temporary file of a large frame could not be written: a fault of this machine.
-    #[error("spooling a large frame of an export")]
-    Spool(#[source] io::Error),
 }
 
 /// Reads the frames of one body.
@@ -142,7 +149,21 @@ struct Partial {
 enum Kept {
     Memory(Vec<u8>),
     File(File),
-    Nowhere,
+    Nowhere(Unkept),
+}
+
+#[derive(Clone, Copy)]
+enum Unkept {
+    Oversize,
+    Unspooled,
+}
+
+impl Kept {
+    /// What becomes of a large frame that no temporary file can hold.
+    fn unspooled(error: &io::Error) -> Kept {
+        SPOOLING.failed(error);
+        Kept::Nowhere(Unkept::Unspooled)
+    }
 }
 
 impl<S, E> FrameReader<S>
@@ -228,7 +249,7 @@ where
                 self.offset += size as u64;
                 return Ok(Some(Frame::Memory(self.chunk.split_to(size))));
             }
-            self.frame = Some(Partial { size, left: size, kept: self.keeping(size)? });
+            self.frame = Some(Partial { size, left: size, kept: self.keeping(size) });
         }
         let Some(frame) = &mut self.frame else { return Ok(None) };
         let piece = self.chunk.split_to(frame.left.min(self.chunk.len()));
@@ -237,8 +258,12 @@ where
         match &mut frame.kept {
             Kept::Memory(kept) => kept.extend_from_slice(&piece),
             // Large frames are rare and a chunk is small, so writing here costs less than a thread would.
-            Kept::File(file) => file.write_all(&piece).map_err(FrameError::Spool)?,
-            Kept::Nowhere => {}
+            Kept::File(file) => {
+                if let Err(error) = file.write_all(&piece) {
+                    frame.kept = Kept::unspooled(&error);
+                }
+            }
+            Kept::Nowhere(_) => {}
         }
         if frame.left > 0 {
             return Ok(None);
@@ -246,11 +271,18 @@ where
         let Some(frame) = self.frame.take() else { return Ok(None) };
         Ok(Some(match frame.kept {
             Kept::Memory(kept) => Frame::Memory(kept.into()),
-            Kept::File(mut file) => {
-                file.rewind().map_err(FrameError::Spool)?;
-                Frame::Spooled(file)
-            }
-            Kept::Nowhere => Frame::Oversize { bytes: frame.size as u64 },
+            Kept::File(mut file) => match file.rewind() {
+                Ok(()) => {
+                    SPOOLING.succeeded();
+                    Frame::Spooled(file)
+                }
+                Err(error) => {
+                    SPOOLING.failed(&error);
+                    Frame::Unspooled
+                }
+            },
+            Kept::Nowhere(Unkept::Oversize) => Frame::Oversize { bytes: frame.size as u64 },
+            Kept::Nowhere(Unkept::Unspooled) => Frame::Unspooled,
         }))
     }
 
@@ -266,14 +298,14 @@ where
         }
     }
 
-    fn keeping(&self, size: usize) -> Result<Kept, FrameError> {
-        Ok(if size > self.limits.frame {
-            Kept::Nowhere
+    fn keeping(&self, size: usize) -> Kept {
+        if size > self.limits.frame {
+            Kept::Nowhere(Unkept::Oversize)
         } else if size > self.limits.in_memory {
-            Kept::File(tempfile::tempfile().map_err(FrameError::Spool)?)
+            tempfile::tempfile().map_or_else(|error| Kept::unspooled(&error), Kept::File)
         } else {
             Kept::Memory(Vec::with_capacity(size.min(FIRST_RESERVE)))
-        })
+        }
     }
 
     /// What the end of the body means here.

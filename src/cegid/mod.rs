@@ -17,6 +17,7 @@ mod referentials;
 mod reports;
 mod token;
 pub mod unpack;
+mod withheld;
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,7 +42,7 @@ use crate::{
     clock::Clock,
     domain::TenantId,
     metrics::{self, Metrics},
-    settings::{self, Tenant},
+    settings::{self, Secret, Tenant},
 };
 
 /// Of everything but exports.
@@ -70,6 +71,15 @@ fn disguised(body: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// The same, without its words where these hold one of the secrets.
+fn withheld<'a>(error: CallError, secrets: impl IntoIterator<Item = &'a Secret>) -> CallError {
+    if secrets.into_iter().any(|secret| withheld::holds(&error.says, secret.expose())) {
+        CallError { says: "what Cegid says holds a secret, and is withheld".to_owned(), ..error }
+    } else {
+        error
+    }
+}
+
 /// How long a call may take.
 #[derive(Debug, Clone, Copy)]
 enum Call {
@@ -85,7 +95,9 @@ pub fn http_client(export: &settings::Export) -> reqwest::Result<reqwest::Client
     let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
     // Bodies are decompressed by `body`: what reqwest does ends at the first gzip member, whatever follows it.
     let builder = reqwest::Client::builder().no_gzip().no_brotli().no_deflate().no_zstd();
+    // At two calls at once HTTP/2 gains nothing, and a host that asks for HTTP/1.1 would refuse every call.
     builder
+        .http1_only()
         .default_headers(headers)
         .redirect(redirect::Policy::none())
         .connect_timeout(export.connect_timeout)
@@ -147,9 +159,9 @@ impl Client {
         match self.head(stage, with(&token), call).await {
             Err(refused) if refused.status == Some(401) => {
                 let renewed = self.token(stage, Some(token.number)).await?;
-                self.head(stage, with(&renewed), call).await
+                self.head(stage, with(&renewed), call).await.map_err(|error| withheld(error, [&renewed.value]))
             }
-            answer => answer,
+            answer => answer.map_err(|error| withheld(error, [&token.value])),
         }
     }
 
@@ -215,6 +227,7 @@ impl Client {
             }
             Err(error) => Err(CallError::transport(stage, &error)),
         };
+        let result = result.map_err(|error| withheld(error, self.tenant.secrets()));
         self.count(stage, result.as_ref().err().map(|error| error.class));
         result
     }

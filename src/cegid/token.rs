@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use tokio::sync::Mutex;
 use tracing::info;
 
-use super::{Call, CallError, Class, Client, Stage};
+use super::{Call, CallError, Class, Client, Stage, withheld};
 use crate::{kill, settings::Secret};
 
 /// A token is not used this close to its end: the call takes time too.
@@ -55,6 +55,23 @@ struct Answer {
     access_token: String,
     #[serde(default, deserialize_with = "seconds")]
     expires_in: Option<u64>,
+}
+
+impl Answer {
+    /// Reads a body that came with a status of success.
+    fn read(body: &[u8]) -> Result<Answer, CallError> {
+        let mut answer: Answer = match serde_json::from_slice(body) {
+            Ok(answer) => answer,
+            Err(_) => return Err(CallError::refused_token(body)),
+        };
+        // Some servers end it with a line.
+        answer.access_token.truncate(answer.access_token.trim_ascii_end().len());
+        if answer.access_token.is_empty() || !answer.access_token.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            let says = "the answer's access_token is empty, or holds what no header can carry";
+            return Err(CallError::new(Stage::Token, Class::Unexpected, says));
+        }
+        Ok(answer)
+    }
 }
 
 /// A number, or a number in quotes, as the marketplace's sample has it.
@@ -120,10 +137,9 @@ async fn ask(client: &Client, scope: &str) -> Result<(Secret, u64), CallError> {
             form.push(("scope", scope));
         }
         let request = client.http.post(client.url(&client.tenant.paths.token)).form(&form);
-        match client.call(Stage::Token, request, Call::Short).await {
-            Ok(body) => {
-                let answer: Answer = serde_json::from_slice(&body)
-                    .map_err(|_| CallError::new(Stage::Token, Class::Unexpected, "the answer is not a token"))?;
+        let answer = client.call(Stage::Token, request, Call::Short).await.and_then(|body| Answer::read(&body));
+        match answer.map_err(|error| withheld(error, client.tenant.secrets())) {
+            Ok(answer) => {
                 if nth > 0 {
                     info!(tenant = %client.id, "the previous client secret still gives tokens, the current one does not");
                 }
@@ -134,4 +150,45 @@ async fn ask(client: &Client, scope: &str) -> Result<(Secret, u64), CallError> {
         }
     }
     Err(refused.unwrap_or_else(|| CallError::new(Stage::Token, Class::Credentials, "there is no client secret")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_what_a_header_can_carry() {
+        for (body, token) in [
+            (r#"{"access_token":"abc","token_type":"bearer"}"#, Some("abc")),
+            (r#"{"access_token":"abc\r\n","expires_in":"1199"}"#, Some("abc")),
+            (r#"{"access_token":""}"#, None),
+            (r#"{"access_token":"\n"}"#, None),
+            (r#"{"access_token":"a b"}"#, Some("a b")),
+            (r#"{"access_token":"a\nb"}"#, None),
+            (r#"{"access_token":"caf\u00e9"}"#, None),
+        ] {
+            let read = Answer::read(body.as_bytes());
+            assert_eq!(read.as_ref().ok().map(|answer| answer.access_token.as_str()), token, "{body}");
+            assert!(read.err().is_none_or(|error| error.class == Class::Unexpected), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_with_a_status_of_success_is_what_oauth_calls_it() {
+        for (body, class, says) in [
+            (
+                r#"{"error":"invalid_client","error_description":"unknown"}"#,
+                Class::Credentials,
+                "invalid_client: unknown",
+            ),
+            (r#"{"error":"invalid_scope"}"#, Class::Credentials, "invalid_scope"),
+            (r#"{"error":"temporarily_unavailable"}"#, Class::Transient, "temporarily_unavailable"),
+            (r#"{"token":"abc"}"#, Class::Unexpected, "the answer is not a token"),
+            (r#"{"access_token":7}"#, Class::Unexpected, "the answer is not a token"),
+            ("[]", Class::Unexpected, "the answer is not a token"),
+        ] {
+            let refused = Answer::read(body.as_bytes()).err().unwrap();
+            assert_eq!((refused.class, refused.says.as_str()), (class, says), "{body}");
+        }
+    }
 }

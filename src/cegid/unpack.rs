@@ -16,6 +16,7 @@ use super::frames::Frame;
 use crate::domain::Kind;
 
 mod digest;
+mod listed;
 mod metered;
 pub use digest::{Digest, digest, digest_text};
 use metered::Metered;
@@ -109,7 +110,7 @@ pub enum UnpackError {
     TooMuch,
     /// A checksum or the compressed data are wrong.
     Corrupt,
-    /// The temporary file of a large frame could not be read.
+    /// The temporary file of a large frame could not be written or read: a fault of this machine.
     Spool,
 }
 
@@ -150,6 +151,7 @@ pub fn unpack(
             read(kind, BufReader::new(file), size, limits, want_attachments)
         }
         Frame::Oversize { .. } => Err(UnpackError::Oversize),
+        Frame::Unspooled => Err(UnpackError::Spool),
     }
 }
 
@@ -170,9 +172,15 @@ fn read<R: Read + Seek>(
     if archive.len() > limits.entries {
         return Err(UnpackError::TooManyEntries);
     }
-    // Entries of one name are one entry here, so the second of two details would go unseen.
     if archive.has_duplicate_names() {
-        return Err(UnpackError::DetailTwice);
+        // Those of one name are one entry here, so the second of two details would go unseen. A file that is attached
+        // twice is one file.
+        let offset = archive.offset();
+        let mut source = archive.into_inner();
+        if !matches!(listed::count(&mut source, offset, |name| is_detail(kind, name)), Ok(0 | 1)) {
+            return Err(UnpackError::DetailTwice);
+        }
+        archive = ZipArchive::new(source).map_err(|error| class(&error))?;
     }
     let mut details = archive.file_names_raw().enumerate().filter(|(_, name)| is_detail(kind, name));
     let (detail_index, _) = details.next().ok_or(UnpackError::DetailMissing)?;

@@ -52,7 +52,8 @@ pub(super) fn parse(text: &str) -> Result<PgConnectOptions, DatabaseError> {
         if name == "target_session_attrs" || name.starts_with("host") && value.contains(',') {
             return refused(SEVERAL_HOSTS.to_owned());
         }
-        if !PARAMETERS.contains(&&*name) && !(name.starts_with("options[") && name.ends_with(']')) {
+        let is_known = PARAMETERS.contains(&&*name) || (name.starts_with("options[") && name.ends_with(']'));
+        if !is_known {
             let known = PARAMETERS.join(", ");
             return refused(format!("its parameter number {} is not known: there are {known}", at + 1));
         }

@@ -3,6 +3,7 @@
 use super::{
     Anonymisation, Coded, Document, Kind, Listed,
     attachment::essence,
+    dates::date,
     document::Weight,
     lenient::{Flag, List, Text, view},
     record::{RecordError, keyed, usable_key},
@@ -90,8 +91,8 @@ pub(super) fn read(json: &str) -> Result<Document, RecordError> {
     };
     let mut document = keyed(Kind::Candidate, &candidate.id)?;
     document.raw = json.to_owned();
-    document.created = candidate.created.owned();
-    document.modified = candidate.modified.owned();
+    document.created = candidate.created.owned().and_then(date);
+    document.modified = candidate.modified.owned().and_then(date);
     document.anonymisation = candidate.anonymisation;
     document.email = candidate.email.owned();
     document.listed = wrapper.attachments.0.into_iter().filter_map(listed).collect();

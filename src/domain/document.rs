@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 use super::{
     Anonymisation, Attachment, Coded, Kind, Listed, Subject,
     fold::{Stemming, fold_up_to},
+    html::unescaped,
 };
 
 /// Bytes of folded text kept of one weight: PostgreSQL's search vectors end at 1 MiB.
 const WORDS: usize = 200_000;
 
 /// Version of the mapping from a record to a document: raised when documents that are held must be made anew.
-pub const FORM: i32 = 1;
+pub const FORM: i32 = 2;
 
 /// What a record says about being searchable. Candidates are live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl Document {
     pub(super) fn words(&mut self, weight: Weight, text: &str) {
         let words = &mut self.words[weight as usize];
         if words.len() < WORDS {
-            fold_up_to(text, words, WORDS);
+            fold_up_to(&unescaped(text), words, WORDS);
             if words.len() > WORDS {
                 let end = (0..=WORDS).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);
                 words.truncate(end);

@@ -140,15 +140,21 @@ fn settle_ending(word: &str, out: &mut String, start: usize) {
 fn word_length(text: &str) -> usize {
     let ascii = text.bytes().take_while(u8::is_ascii_alphanumeric).count();
     match text.as_bytes().get(ascii) {
-        Some(byte) if !byte.is_ascii() => {
-            text[ascii..].char_indices().find(|(_, c)| !is_word(*c)).map_or(text.len(), |(at, _)| ascii + at)
-        }
+        Some(byte) if !byte.is_ascii() => text[ascii..]
+            .char_indices()
+            .find(|(_, c)| !is_word(*c) && !is_invisible(*c))
+            .map_or(text.len(), |(at, _)| ascii + at),
         _ => ascii,
     }
 }
 
 fn is_word(char: char) -> bool {
     if char.is_ascii() { char.is_ascii_alphanumeric() } else { char.is_alphanumeric() || is_combining_mark(char) }
+}
+
+/// Where a word may be broken, or joined to the next: soft hyphens and characters without a width. Nobody sees them.
+fn is_invisible(char: char) -> bool {
+    matches!(char, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 
 /// Whether `rest`, which follows a point, makes it `.NET`.
@@ -237,6 +243,7 @@ mod tests {
             ("e\u{301}cole E\u{301}", "ecole e"),
             ("İstanbul ﬁn １２ Nguyễn", "istanbul fin 12 nguyen"),
             ("l'école d’été aujourd'hui", "l ecole d aujourd hui"),
+            ("conduc\u{ad}teur de\u{200b}\u{feff} tra\u{200c}vaux \u{200d} \u{2060}TP", "conducteur de travaux tp"),
             ("H/F 2016-48 a.b@c.fr _TS_CO", "h f 2016 48 a b c fr ts co"),
             ("  a\0b\r\n\u{301} – \u{a0} ", "a b"),
             ("Москва 東京", "москва 東京"),

@@ -1,116 +1,89 @@
 //! Plain text out of the HTML that recruiters' editors make, for search only: nothing here makes HTML safe to show.
+//!
+//! Elements within a line join what stands on both sides (`<strong>S</strong>oudeur` is one word), all others separate
+//! it, and the content of scripts and styles is left out. Editors escape what is escaped already: characters that are
+//! still named by an entity afterwards are read once more.
 
-/// The HTML 4 names of U+00A0 to U+00FF, in order.
-const LATIN1: [&str; 96] = [
-    "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect", "uml", "copy", "ordf", "laquo", "not", "shy",
-    "reg", "macr", "deg", "plusmn", "sup2", "sup3", "acute", "micro", "para", "middot", "cedil", "sup1", "ordm",
-    "raquo", "frac14", "frac12", "frac34", "iquest", "Agrave", "Aacute", "Acirc", "Atilde", "Auml", "Aring", "AElig",
-    "Ccedil", "Egrave", "Eacute", "Ecirc", "Euml", "Igrave", "Iacute", "Icirc", "Iuml", "ETH", "Ntilde", "Ograve",
-    "Oacute", "Ocirc", "Otilde", "Ouml", "times", "Oslash", "Ugrave", "Uacute", "Ucirc", "Uuml", "Yacute", "THORN",
-    "szlig", "agrave", "aacute", "acirc", "atilde", "auml", "aring", "aelig", "ccedil", "egrave", "eacute", "ecirc",
-    "euml", "igrave", "iacute", "icirc", "iuml", "eth", "ntilde", "ograve", "oacute", "ocirc", "otilde", "ouml",
-    "divide", "oslash", "ugrave", "uacute", "ucirc", "uuml", "yacute", "thorn", "yuml",
+use std::{borrow::Cow, convert::Infallible};
+
+use html5gum::{
+    Span, Tokenizer,
+    emitters::callback::{CallbackEmitter, CallbackEvent},
+};
+
+/// Elements within a line.
+const INLINE: [&[u8]; 33] = [
+    b"a", b"abbr", b"acronym", b"b", b"bdi", b"bdo", b"big", b"cite", b"code", b"data", b"del", b"dfn", b"em", b"font",
+    b"i", b"ins", b"kbd", b"label", b"mark", b"nobr", b"q", b"s", b"samp", b"small", b"span", b"strike", b"strong",
+    b"sub", b"sup", b"time", b"tt", b"u", b"wbr",
 ];
+/// Elements whose content nobody reads.
+const HIDDEN: [&[u8]; 2] = [b"script", b"style"];
+/// The longest name of an entity is a little shorter.
+const ENTITY_LIMIT: usize = 32;
 
-/// The other names that job descriptions use.
-const OTHERS: [(&str, char); 19] = [
-    ("amp", '&'),
-    ("lt", '<'),
-    ("gt", '>'),
-    ("quot", '"'),
-    ("apos", '\''),
-    ("rsquo", '’'),
-    ("lsquo", '‘'),
-    ("rdquo", '”'),
-    ("ldquo", '“'),
-    ("hellip", '…'),
-    ("ndash", '–'),
-    ("mdash", '—'),
-    ("bull", '•'),
-    ("euro", '€'),
-    ("oelig", 'œ'),
-    ("OElig", 'Œ'),
-    ("Yuml", 'Ÿ'),
-    ("trade", '™'),
-    ("ensp", ' '),
-];
-
-/// The longest entity that is looked up, without `&` and `;`.
-const ENTITY_MAX: usize = 8;
-
-/// Appends the text of `html` to `out`: every tag becomes a space, every known entity its character; the content of
-/// `script` and `style` is left out.
+/// Appends the text of `html` to `out`.
 pub(crate) fn push_plain(html: &str, out: &mut String) {
-    let mut rest = html;
-    while let Some(at) = rest.find(['<', '&']) {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        rest = if rest.starts_with('<') { skip_tag(rest, out) } else { push_entity(rest, out) };
+    if !html.contains(['<', '&']) {
+        out.push_str(html);
+        return;
     }
-    out.push_str(rest);
+    let mut text = String::with_capacity(html.len());
+    read(html, &mut text);
+    out.push_str(&unescaped(&text));
 }
 
-/// Reads past the tag at the start of `rest`. A `<` that opens none is text.
-fn skip_tag<'a>(rest: &'a str, out: &mut String) -> &'a str {
-    let opens = rest.as_bytes().get(1).is_some_and(|b| b.is_ascii_alphabetic() || matches!(b, b'/' | b'!' | b'?'));
-    if !opens {
-        out.push('<');
-        return &rest[1..];
+/// The text with the characters that it names by entities, such as `Charg&eacute;`; tags stay as they are.
+pub(super) fn unescaped(text: &str) -> Cow<'_, str> {
+    if !holds_entity(text) {
+        return Cow::Borrowed(text);
     }
-    out.push(' ');
-    for hidden in ["script", "style"] {
-        if starts_with_ignoring_case(&rest[1..], hidden) {
-            return find_closing(rest, hidden).map_or("", |at| skip_past(&rest[at..]));
+    let mut out = String::with_capacity(text.len());
+    read(&text.replace('<', "&lt;"), &mut out);
+    Cow::Owned(out)
+}
+
+fn holds_entity(text: &str) -> bool {
+    text.match_indices('&').any(|(at, _)| {
+        let rest = &text.as_bytes()[at + 1..];
+        let end = rest.iter().take(ENTITY_LIMIT).position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'#'));
+        end.is_some_and(|end| end > 1 && rest[end] == b';')
+    })
+}
+
+fn read(html: &str, out: &mut String) {
+    let mut is_hidden = false;
+    let mut emitter = CallbackEmitter::new(|event: CallbackEvent<'_>, _: Span<()>| -> Option<Infallible> {
+        match event {
+            CallbackEvent::OpenStartTag { name } => {
+                is_hidden |= HIDDEN.contains(&name);
+                separate(name, out);
+            }
+            CallbackEvent::EndTag { name } => {
+                is_hidden &= !HIDDEN.contains(&name);
+                separate(name, out);
+            }
+            // Pieces of a string are whole characters.
+            CallbackEvent::String { value } if !is_hidden => out.push_str(&String::from_utf8_lossy(value)),
+            _ => {}
         }
+        None
+    });
+    emitter.naively_switch_states(true);
+    // Nothing is emitted, and a string is read without an error.
+    for _never in Tokenizer::new_with_emitter(html, emitter) {}
+}
+
+fn separate(name: &[u8], out: &mut String) {
+    if !INLINE.contains(&name) {
+        out.push(' ');
     }
-    if rest.starts_with("<!--") {
-        return rest.find("-->").map_or("", |at| &rest[at + 3..]);
-    }
-    skip_past(rest)
-}
-
-fn skip_past(rest: &str) -> &str {
-    rest.find('>').map_or("", |at| &rest[at + 1..])
-}
-
-fn starts_with_ignoring_case(text: &str, start: &str) -> bool {
-    text.as_bytes().get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
-}
-
-/// Where `</name` stands.
-fn find_closing(text: &str, name: &str) -> Option<usize> {
-    text.match_indices("</").map(|(at, _)| at).find(|at| starts_with_ignoring_case(&text[at + 2..], name))
-}
-
-/// Appends the character of the entity at the start of `rest`, or its `&` when it is none.
-fn push_entity<'a>(rest: &'a str, out: &mut String) -> &'a str {
-    let end = rest.bytes().take(ENTITY_MAX + 2).position(|b| b == b';');
-    match end.and_then(|end| entity(&rest[1..end]).map(|char| (char, end))) {
-        Some((char, end)) => {
-            out.push(char);
-            &rest[end + 1..]
-        }
-        None => {
-            out.push('&');
-            &rest[1..]
-        }
-    }
-}
-
-fn entity(name: &str) -> Option<char> {
-    if let Some(number) = name.strip_prefix('#') {
-        let code = match number.strip_prefix(['x', 'X']) {
-            Some(hex) => u32::from_str_radix(hex, 16),
-            None => number.parse(),
-        };
-        return code.ok().and_then(char::from_u32).filter(|char| *char != '\0');
-    }
-    let latin1 = LATIN1.iter().position(|known| *known == name).and_then(|at| char::from_u32(0xA0 + at as u32));
-    latin1.or_else(|| OTHERS.iter().find(|(known, _)| *known == name).map(|(_, char)| *char))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn plain(html: &str) -> String {
@@ -120,19 +93,53 @@ mod tests {
     }
 
     #[test]
-    fn tags_go_and_entities_are_read() {
-        assert_eq!(plain("<p>d&eacute;velopp&eacute;</p><p>l&rsquo;&Oslash;</p>"), " développé  l’Ø ");
-        assert_eq!(plain("a&nbsp;b&#233;&#xE9;&yuml;"), "a\u{a0}bééÿ");
-        assert_eq!(plain("<br/>x<style>p{}</STYLE>y<!-- <b> -->z"), " x y z");
+    fn blocks_separate_and_what_stands_within_a_line_joins() {
+        for (html, text) in [
+            ("<p>d&eacute;velopp&eacute;</p><p>l&rsquo;&Oslash;</p>", " développé  l’Ø "),
+            ("<strong>S</strong>oudeur", "Soudeur"),
+            ("<SPAN style='a>b'>Condu</SPAN><em>cteur</em>", "Conducteur"),
+            ("un<br>deux<br/>trois<td>quatre", "un deux trois quatre"),
+            ("<ul><li>un</li><li>deux</li></ul>", "  un  deux  "),
+            ("<style>p{}</STYLE>y<!-- <b> -->z", "  yz"),
+            ("a<script>if (b < c) x</script>d", "a  d"),
+            ("<a href=\"https://example.com/?a=1&b=2\">lien</a>s", "liens"),
+        ] {
+            assert_eq!(plain(html), text, "{html}");
+        }
+    }
+
+    #[test]
+    fn entities_are_read_also_where_they_were_escaped_twice() {
+        for (html, text) in [
+            ("a&nbsp;b&#233;&#xE9;&yuml;", "a\u{a0}bééÿ"),
+            ("conduc&shy;teur", "conduc\u{ad}teur"),
+            ("Charg&amp;eacute; d&amp;#39;affaires", "Chargé d'affaires"),
+            ("R&amp;D", "R&D"),
+            ("5 &lt; 6", "5 < 6"),
+        ] {
+            assert_eq!(plain(html), text, "{html}");
+        }
+        assert_eq!(unescaped("Charg&eacute; d&#39;affaires"), "Chargé d'affaires");
+        assert_eq!(unescaped("C&plus;&plus; <script> R&amp;D"), "C++ <script> R&D");
+        for text in ["R&D", "a & b; c", "Vins & Spiritueux;", "&", "&;", "&#;", "<b>", "&éé;", ""] {
+            assert_eq!(unescaped(text), text);
+            assert!(matches!(unescaped(text), Cow::Borrowed(_)), "{text}");
+        }
     }
 
     #[test]
     fn what_is_no_html_stays() {
-        for text in ["5 < 6 & 7 > 3", "R&D", "&unknown;", "&#0;", "&#x110000;", "&;", "&", "<", "a<1"] {
+        for text in ["5 < 6 & 7 > 3", "R&D", "&unknown;", "&;", "&", "<", "a<1", "&éééé;"] {
             assert_eq!(plain(text), text);
         }
-        assert_eq!(plain("a<b"), "a ");
         assert_eq!(plain("a<script>x"), "a ");
-        assert_eq!(plain("&éééé;"), "&éééé;");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_letters_without_marks_stay(html in "[<>&;#/ a-zé\u{ad}\"'!-]{0,60}", words in "[a-zéà ]{0,40}") {
+            plain(&html);
+            prop_assert_eq!(plain(&words), words);
+        }
     }
 }

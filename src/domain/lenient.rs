@@ -12,6 +12,8 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::mend::mend;
+
 thread_local! {
     // serde's derive-like traits cannot carry a context, and a count in every leaf would double their size.
     static WRONG: Cell<u32> = const { Cell::new(0) };
@@ -236,7 +238,7 @@ impl<'a> Unread<'a> {
                     return Some(Cow::Borrowed(inner));
                 }
                 let read = |json: &str| serde_json::from_str::<String>(json);
-                read(raw).or_else(|_| read(&mend_surrogates(raw))).ok().map(Cow::Owned)
+                read(raw).or_else(|_| read(&mend(raw))).ok().map(Cow::Owned)
             }
             b'-' | b'0'..=b'9' => Some(Cow::Borrowed(raw)),
             _ => None,
@@ -252,45 +254,6 @@ impl<'de> Deserialize<'de> for Name<'de> {
         let text: Text<'de> = deserializer.deserialize_str(LeafVisitor(PhantomData))?;
         Ok(Name(text.0.unwrap_or_default()))
     }
-}
-
-/// `json` with every lone surrogate escape replaced by the escape of U+FFFD.
-///
-/// Text that was cut in the middle of an emoji leaves half a pair behind, which is grammatical JSON and no text.
-pub(crate) fn mend_surrogates(json: &str) -> Cow<'_, str> {
-    let bytes = json.as_bytes();
-    let mut mended: Option<String> = None;
-    let (mut at, mut copied) = (0, 0);
-    while at < bytes.len() {
-        if bytes[at] != b'\\' {
-            at += 1;
-            continue;
-        }
-        match escape_at(bytes, at) {
-            Some(0xD800..=0xDBFF) if matches!(escape_at(bytes, at + 6), Some(0xDC00..=0xDFFF)) => at += 12,
-            Some(0xD800..=0xDFFF) => {
-                let out = mended.get_or_insert_with(|| String::with_capacity(json.len()));
-                out.push_str(&json[copied..at]);
-                out.push_str("\\ufffd");
-                at += 6;
-                copied = at;
-            }
-            _ => at += 2,
-        }
-    }
-    match mended {
-        None => Cow::Borrowed(json),
-        Some(mut out) => {
-            out.push_str(&json[copied..]);
-            Cow::Owned(out)
-        }
-    }
-}
-
-/// The code unit of a `\\uXXXX` escape at `at`.
-fn escape_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
-    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// Declares a view of a JSON object: the members that are used, by name, each of a lenient type.
@@ -389,10 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogates_are_mended_and_pairs_kept() {
-        assert_eq!(mend_surrogates(r#""a\ud83d\ude00""#), r#""a\ud83d\ude00""#);
-        assert_eq!(mend_surrogates(r#""\ud83dx\ude00\\ud800""#), r#""\ufffdx\ufffd\\ud800""#);
-        assert_eq!(mend_surrogates("\"\\"), "\"\\");
+    fn a_text_that_is_not_read_at_once_is_mended_too() {
         let (view, _) = read(r#"{"raw":"a\ud800"}"#);
         assert_eq!(view.raw.text().as_deref(), Some("a\u{fffd}"));
     }

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 
 use super::{
     Document, Kind, Subject, candidate,
-    lenient::{Text, counting, mend_surrogates},
+    document::Weight,
+    lenient::{Text, counting},
+    mend::mend,
     vacancy,
 };
 
@@ -25,7 +27,7 @@ pub struct Record {
 /// Why the JSON is no record. The text says nothing of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// Not JSON, or not UTF-8.
+    /// Not JSON.
     #[error("reading a record: it is not JSON")]
     NotJson,
     /// No reference or id, or one that cannot be a key.
@@ -41,7 +43,7 @@ const KEY: usize = 512;
 /// # Errors
 /// [`RecordError`].
 pub fn read_record(kind: Kind, json: &[u8], live: &[String]) -> Result<Record, RecordError> {
-    let text = std::str::from_utf8(json).map_err(|_| RecordError::NotJson)?;
+    let text = String::from_utf8_lossy(json);
     let read = |text: &str| {
         let (document, mistyped) = counting(|| match kind {
             Kind::Vacancy => vacancy::read(text, live),
@@ -52,20 +54,27 @@ pub fn read_record(kind: Kind, json: &[u8], live: &[String]) -> Result<Record, R
             Record { subject: Subject::new(kind, document.key().to_owned()), document, mistyped }
         })
     };
-    match read(text) {
-        // Half a surrogate pair is grammatical JSON and no text: it is replaced, and the record kept.
-        Err(RecordError::NotJson) => match mend_surrogates(text) {
+    let mended = match (read(&text), &text) {
+        (Ok(record), Cow::Borrowed(_)) => return Ok(record),
+        (Err(RecordError::NotJson), _) => match mend(&text) {
             Cow::Owned(mended) => read(&mended),
             Cow::Borrowed(_) => Err(RecordError::NotJson),
         },
-        read => read,
-    }
+        (read, _) => read,
+    };
+    // A key with a character that was replaced is somebody else's.
+    mended
+        .and_then(|record| if record.subject.key().contains('\u{fffd}') { Err(RecordError::NoKey) } else { Ok(record) })
 }
 
 /// A document that is found by this key; ids are verbatim, so one that cannot be stored verbatim is none.
 pub(super) fn keyed(kind: Kind, key: &Text<'_>) -> Result<Document, RecordError> {
     match key.0.as_deref() {
-        Some(key) if usable_key(key) => Ok(Document::new(Subject::new(kind, key.to_owned()))),
+        Some(key) if usable_key(key) => {
+            let mut document = Document::new(Subject::new(kind, key.to_owned()));
+            document.words(Weight::A, key);
+            Ok(document)
+        }
         _ => Err(RecordError::NoKey),
     }
 }
@@ -128,7 +137,7 @@ mod tests {
                 (document.title.as_str(), document.language, document.visibility),
                 ("Développeur C++ H/F", Some(1036), Visibility::Live)
             );
-            assert_eq!(document.folded()[0], "developpeur cplusplus h f");
+            assert_eq!(document.folded()[0], "2016 48 developpeur cplusplus h f");
             assert_eq!(document.folded()[2], "missions varies deja");
             assert!(document.coded.iter().any(|coded| coded.field == "jobDescription.contractType"));
             assert!(!document.coded.iter().any(|coded| coded.field == "jobDescription.jobTime"));
@@ -305,9 +314,20 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_costs_a_character_only() {
-        let json = br#"{"reference":"r","jobDescription":{"title":"x \ud83d y"}}"#;
-        assert_eq!(read_record(Kind::Vacancy, json, &[]).unwrap().document.title, "x \u{fffd} y");
+    fn what_is_no_json_by_a_character_costs_the_member_it_stands_in() {
+        let title = |json: &[u8]| read_record(Kind::Vacancy, json, &[]).unwrap().document.title;
+        assert_eq!(title(br#"{"reference":"r","jobDescription":{"title":"x \ud83d y"}}"#), "x \u{fffd} y");
+        assert_eq!(title(b"{\"reference\":\"r\",\"jobDescription\":{\"title\":\"x \xe9 y\"}}"), "x \u{fffd} y");
+        assert_eq!(title(b"{\"reference\":\"r\",\"jobDescription\":{\"title\":\"x\r\ny\"}}"), "x\r\ny");
+        for number in ["NaN", "-Infinity", "1e999"] {
+            let json = format!(r#"{{"reference":"r","languageId":{number},"jobDescription":{{"title":"x"}}}}"#);
+            assert_eq!(title(json.as_bytes()), "x");
+        }
+        // Whose it is must not be guessed.
+        for key in [&b"r\xe9"[..], b"r\\ud83d"] {
+            let json = [b"{\"reference\":\"", key, b"\"}"].concat();
+            assert_eq!(read_record(Kind::Vacancy, &json, &[]).unwrap_err(), RecordError::NoKey);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{
     Coded, Document, Kind, Visibility,
+    dates::date,
     document::Weight,
     html::push_plain,
     lenient::{List, Text, Unread, Whole, view},
@@ -68,8 +69,8 @@ pub(super) fn read(json: &str, live: &[String]) -> Result<Document, RecordError>
     let mut document = keyed(Kind::Vacancy, &offer.reference)?;
     document.raw = detail.to_owned();
     document.language = offer.language.0;
-    document.created = offer.created.owned();
-    document.modified = offer.modified.owned();
+    document.created = offer.created.owned().and_then(date);
+    document.modified = offer.modified.owned().and_then(date);
     document.visibility = match &offer.status.id {
         Some(id) if live.contains(id) => Visibility::Live,
         Some(id) if !id.trim().is_empty() => Visibility::NotLive,

@@ -49,7 +49,8 @@ pub fn json(input: &[u8]) {
         assert!(!coded.contains("\\u0000"));
         assert!(serde_json::from_str::<Vec<serde_json::Map<String, serde_json::Value>>>(&coded).is_ok());
 
-        assert!(document.raw().len() <= input.len());
+        // The escape of a control character is the longest thing that mending makes of one byte.
+        assert!(document.raw().len() <= 6 * input.len());
         assert!(serde_json::from_str::<IgnoredAny>(document.raw()).is_ok());
         if kind == Kind::Candidate {
             let again = read_record(kind, document.raw().as_bytes(), &live).expect("what is kept is a record");

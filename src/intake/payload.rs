@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
 
 use crate::domain::lenient::{Unread, view};
 use crate::domain::{Kind, Subject};
@@ -178,6 +178,8 @@ fn read_date(text: &str) -> Option<DateTime<Utc>> {
         .map(|date| date.to_utc())
         .or_else(|_| text.parse::<NaiveDateTime>().map(|date| date.and_utc()))
         .ok()
+        // PostgreSQL knows fewer.
+        .filter(|date| (1..=9999).contains(&date.year()))
 }
 
 #[cfg(test)]

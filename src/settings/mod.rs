@@ -23,6 +23,8 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::domain::TenantId;
+
+const DAY: Duration = Duration::from_secs(86_400);
 pub use hours::Hours;
 pub use layers::Problem;
 pub use tenant::{Attachments, CandidateReportId, Paths, ReportTypeCase, Tenant};
@@ -55,21 +57,21 @@ pub struct Settings {
 pub struct Receive {
     pub bind: SocketAddr,
     pub body_limit: usize,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub header_timeout: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub body_timeout: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub commit_timeout: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub clock_skew: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub signature_lifetime_limit: Duration,
     pub unsigned_pings: UnsignedPings,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub write_timeout: Duration,
     pub connections: usize,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub connection_age_limit: Duration,
     #[serde(deserialize_with = "values::networks")]
     pub proxies: Vec<IpNet>,
@@ -101,11 +103,11 @@ pub struct Database {
     pub url: Secret,
     pub pooled: bool,
     pub connections: u32,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub connect_timeout: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub statement_timeout: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub lock_timeout: Duration,
 }
 
@@ -113,25 +115,25 @@ pub struct Database {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Worker {
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub lease: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub poll_interval: Duration,
     pub batch_subjects: usize,
     pub batch_query_bytes: usize,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub linger: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub linger_limit: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub linger_repeats_limit: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub confirm_after: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub retry_first: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub retry_limit: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub retry_horizon: Duration,
     pub retry_min_attempts: u32,
     pub removals_floor: u32,
@@ -143,14 +145,14 @@ pub struct Worker {
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Export {
     pub page_size: usize,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub connect_timeout: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub read_timeout: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub call_timeout: Duration,
     pub least_rate: u64,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub least_rate_over: Duration,
     pub frame_limit: u64,
     pub frame_in_memory: u64,
@@ -163,10 +165,10 @@ pub struct Export {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Retention {
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub deliveries: Duration,
     pub refusals: u32,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub refusal_age: Duration,
 }
 
@@ -194,9 +196,9 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Shutdown {
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub announce: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub drain: Duration,
 }
 
@@ -256,7 +258,28 @@ impl Settings {
             "must be from 1 to 100, the most that Cegid answers",
         );
         rule(self.worker.batch_query_bytes >= 256, "worker.batch_query_bytes", "must be at least 256");
-        rule(self.worker.lease >= Duration::from_secs(3), "worker.lease", "must be at least 3s");
+        let lease = Duration::from_secs(3)..=DAY;
+        rule(lease.contains(&self.worker.lease), "worker.lease", "must be from 3s to 1d");
+        // PostgreSQL counts milliseconds, 0 for no limit, and knows no more than 24 days.
+        for (key, timeout) in [
+            ("database.lock_timeout", self.database.lock_timeout),
+            ("database.statement_timeout", self.database.statement_timeout),
+            ("receive.commit_timeout", self.receive.commit_timeout),
+        ] {
+            rule((Duration::from_millis(1)..=DAY).contains(&timeout), key, "must be from 1ms to 1d");
+        }
+        for (key, time) in [
+            ("database.connect_timeout", self.database.connect_timeout),
+            ("receive.header_timeout", self.receive.header_timeout),
+            ("receive.body_timeout", self.receive.body_timeout),
+            ("worker.poll_interval", self.worker.poll_interval),
+            ("worker.retry_first", self.worker.retry_first),
+            ("export.connect_timeout", self.export.connect_timeout),
+            ("export.read_timeout", self.export.read_timeout),
+            ("export.call_timeout", self.export.call_timeout),
+        ] {
+            rule(!time.is_zero(), key, "must not be zero");
+        }
         rule(
             self.worker.retry_first <= self.worker.retry_limit,
             "worker.retry_first",
@@ -269,7 +292,7 @@ impl Settings {
             "must not be longer than worker.linger_limit",
         );
         rule(
-            self.retention.deliveries >= Duration::from_secs(86400),
+            self.retention.deliveries >= DAY,
             "retention.deliveries",
             "must be at least 1d: what was received is what the ledger is made of",
         );

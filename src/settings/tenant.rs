@@ -24,7 +24,7 @@ pub struct Tenant {
     pub scope: String,
     pub hook_scope: String,
     pub events: Vec<String>,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub callback_interval: Duration,
     pub live_statuses: Vec<String>,
     pub report_type_case: ReportTypeCase,
@@ -34,25 +34,25 @@ pub struct Tenant {
     #[serde(deserialize_with = "hours::zone")]
     pub time_zone: Option<Tz>,
     pub bulk_hours: Hours,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub load_pause: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub load_window: Duration,
     pub load_windows: u32,
     pub load_vacancy_filter: String,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub incremental_interval: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub sweep_overlap: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub full_interval: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub rolling_period: Duration,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub gap_grace: Duration,
     pub referentials: Vec<String>,
     pub referential_languages: Vec<i32>,
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "values::duration")]
     pub referential_interval: Duration,
     pub attachments: Attachments,
     pub attachment_limit: u64,

@@ -182,3 +182,47 @@ fn a_file_that_cannot_be_parsed_is_not_quoted() {
     let says = format!("{problems:?}");
     assert!(says.contains("line 2") && !says.contains("do-not-show"), "{says}");
 }
+
+/// The keys of `config/default.toml` whose values are times, as the environment names them.
+fn times() -> Vec<String> {
+    let (mut table, mut keys) = (String::new(), Vec::new());
+    for line in include_str!("../../config/default.toml").lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.split(']').next().unwrap().replace('.', "__").to_uppercase() + "__";
+        } else if let Some((key, value)) = line.split_once(" = \"")
+            && humantime_serde::re::humantime::parse_duration(value.split('"').next().unwrap()).is_ok()
+        {
+            keys.push(format!("{table}{}", key.trim().to_uppercase()));
+        }
+    }
+    keys
+}
+
+#[test]
+fn no_time_is_so_long_that_it_cannot_be_added_to_another() {
+    let times = times();
+    assert!(times.len() > 30, "{times:?}");
+    for key in times {
+        for long in ["101years", "500000years", "584554531years"] {
+            let mut pairs = environment(&ACME);
+            pairs.extend(environment(&[(&key, long)]));
+            let problems = Settings::load(None, pairs).unwrap_err();
+            assert!(!problems.is_empty(), "{key} = {long}");
+        }
+    }
+}
+
+#[test]
+fn a_time_that_the_server_would_take_for_no_limit_or_refuse_is_named() {
+    for (key, names) in [
+        ("DATABASE__STATEMENT_TIMEOUT", "database.statement_timeout"),
+        ("DATABASE__LOCK_TIMEOUT", "database.lock_timeout"),
+        ("RECEIVE__COMMIT_TIMEOUT", "receive.commit_timeout"),
+    ] {
+        for wrong in ["0s", "100us", "30d"] {
+            let mut pairs = environment(&ACME);
+            pairs.extend(environment(&[(key, wrong)]));
+            assert_eq!(keys(&Settings::load(None, pairs).unwrap_err()), [names], "{wrong}");
+        }
+    }
+}

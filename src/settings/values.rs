@@ -1,6 +1,6 @@
 //! Values with a rule of their own.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -62,6 +62,15 @@ pub(super) fn required<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::
         empty if empty.is_empty() => Err(D::Error::custom("missing")),
         value => Ok(value),
     }
+}
+
+/// Longer than anything is meant to take, and short enough to be added to a time.
+const DURATION_LIMIT: Duration = Duration::from_secs(36_525 * 86_400);
+
+/// A time such as `15m`.
+pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let duration: Duration = humantime_serde::deserialize(from)?;
+    if duration > DURATION_LIMIT { Err(D::Error::custom("must be at most 100 years")) } else { Ok(duration) }
 }
 
 pub(super) fn optional_url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>, D::Error> {

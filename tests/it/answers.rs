@@ -19,6 +19,7 @@ use crate::{
     harness::{
         CLIENT_ID, Plan, SECRET, World,
         between::{Between, Instead, bomb},
+        process::Service,
         start_time, tenant,
     },
     worst::{REPORTS, VACANCIES, WEBHOOKS, count, live_vacancies, metric},
@@ -277,4 +278,33 @@ async fn a_token_that_says_to_live_for_ever_is_used_and_asked_for_again_in_time(
         assert!(world.simulator.count_requests(|request| request.status == 401) > 0, "{lifetime}: it was never used");
         world.end().await;
     }
+}
+
+/// The real binary, which finds no place for its temporary files.
+#[tokio::test]
+async fn without_a_temporary_directory_large_records_fail_alone_and_the_machine_is_blamed() {
+    let plan = Plan::sized(10, 30).with("EXPORT__FRAME_IN_MEMORY", "2000").with("LOG__FORMAT", "json");
+    let world = World::start(plan.stopped()).await;
+    world.simulator.follow_system_time();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut environment = world.environment();
+    environment.insert("TMPDIR".to_owned(), "/nowhere".to_owned());
+    let service = Service::start_logging(&environment, log.reopen().unwrap());
+    world
+        .until_by_itself("what can be read is indexed", async |world: &World| {
+            let read = "select count(*) from unreadable where cause = 'unpacking a record: spool'";
+            world.loaded().await && count(world, read).await > 0
+        })
+        .await;
+    let (held, unreadable) =
+        (count(&world, "select count(*) from document").await, count(&world, "select count(*) from unreadable").await);
+    let live = world.simulator.truth().into_iter().filter(|row| row.live && row.present).count();
+    assert_eq!(held + unreadable, live as i64, "{held} are indexed, {unreadable} cannot be read");
+    assert!(held > 0);
+    service.kill();
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    let blamed = |line: &&str| line.contains("writing a large record to a temporary file") && line.contains("TMPDIR");
+    assert_eq!(log.lines().filter(blamed).count(), 1, "{log}");
+    assert!(!log.contains("Cegid is not well"), "{log}");
+    world.leave().await;
 }

@@ -1,6 +1,6 @@
 //! Where an answer ends: every byte of it is accounted for, or what it does not show is not absent.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use cegid_indexer::{
     cegid::{CallError, Client, ReferentialList},
@@ -10,11 +10,11 @@ use cegid_indexer::{
 use cegid_simulator::{Compression, Endpoint, Fault, FaultKind};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
 };
 
 use crate::{
-    answers::{export, tenant_at, tenant_through},
+    answers::{export, tenant_at},
     harness::{Plan, World, tenant},
     worst::{count, live_vacancies},
 };
@@ -22,7 +22,6 @@ use crate::{
 /// A frame without an archive: one that arrives, and holds no record.
 const FRAME: &[u8] = &[4, 0, 0, 0, b'n', b'o', b'n', b'e'];
 const TOKEN: &[u8] = br#"{"access_token":"a","token_type":"bearer","expires_in":1199}"#;
-const PREFACE: usize = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 
 fn gzip(content: &[u8]) -> Vec<u8> {
     use std::io::Write;
@@ -190,65 +189,6 @@ async fn a_token_and_a_referential_are_read_only_from_whole_answers() {
         wrong.extend(list(answer).await.ok().map(|items| format!("{name}: a list of {items}")));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-/// One frame of HTTP/2.
-fn h2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes()[..], payload].concat()
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-/// `:status: 200`, by its place in the static table.
-const STATUS_200: &[u8] = &[0x88];
-
-/// Speaks HTTP/2 without TLS on one connection: a token on the first stream, `body` on the next.
-async fn speak_h2(mut stream: TcpStream, body: Arc<dyn Fn(u32) -> Vec<u8> + Send + Sync>) -> std::io::Result<()> {
-    stream.read_exact(&mut [0; PREFACE]).await?;
-    stream.write_all(&h2(SETTINGS, 0, 0, &[])).await?;
-    loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let (kind, flags) = (head[3], head[4]);
-        let id = u32::from_be_bytes(head[5..].try_into().unwrap());
-        stream.read_exact(&mut vec![0; length as usize]).await?;
-        if kind == SETTINGS && flags & 1 == 0 {
-            stream.write_all(&h2(SETTINGS, 1, 0, &[])).await?;
-        }
-        if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
-            let answer = if id == 1 { h2(DATA, END_STREAM, id, TOKEN) } else { body(id) };
-            stream.write_all(&[h2(HEADERS, END_HEADERS, id, STATUS_200), answer].concat()).await?;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_stream_of_http_2_that_is_reset_without_an_error_is_not_at_its_end() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    let http = || reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    let mut read = Vec::new();
-    for (name, end) in [("an end", h2(DATA, END_STREAM, 3, &[])), ("a reset", h2(RESET, 0, 3, &0_u32.to_be_bytes()))] {
-        let client = tenant_through(Some(http()), &base, &[]);
-        let body = Arc::new(move |id| [h2(DATA, 0, id, FRAME), end.clone()].concat());
-        let connection = async {
-            let (stream, _) = listener.accept().await.unwrap();
-            speak_h2(stream, body).await
-        };
-        let page = tokio::select! {
-            page = export(&client) => page.unwrap(),
-            end = connection => panic!("the connection ended: {end:?}"),
-        };
-        read.push((name, page.frames(), page.cut.map(|cut| cut.says)));
-    }
-    let reset = Some("the answer was reset before its end".to_owned());
-    assert_eq!(read, [("an end", 1, None), ("a reset", 1, reset)]);
 }
 
 const EXPORTS: [Endpoint; 2] = [Endpoint::Vacancies, Endpoint::Candidates];

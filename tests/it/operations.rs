@@ -146,6 +146,9 @@ async fn no_log_line_metric_or_refusal_holds_a_secret_a_signature_or_a_person() 
         world.simulator.add_fault(Fault::new(endpoint, FaultKind::JsonError).times(1));
         world.simulator.add_fault(Fault::new(endpoint, FaultKind::Status { code: 500, retry_after: None }).times(1));
     }
+    for code in [200, 400] {
+        world.simulator.add_fault(Fault::new(Endpoint::Token, FaultKind::Echo { code }).times(1));
+    }
     world.simulator.expire_tokens();
     for _ in 0..80 {
         world.simulator.change_at_random();
@@ -156,6 +159,8 @@ async fn no_log_line_metric_or_refusal_holds_a_secret_a_signature_or_a_person() 
     world
         .until_by_itself("everything is settled and told", async |world: &World| world.ledger().await.balances())
         .await;
+    let echoed = |request: &cegid_simulator::RequestRow| request.note.contains("echo");
+    assert_eq!(world.simulator.count_requests(echoed), 2);
     let metrics = world.get(&world.operators, "/metrics").await.1;
     let _ended = service.kill();
     service.wait().unwrap();

@@ -356,8 +356,16 @@ async fn what_was_received_is_forgotten_when_its_time_is_over_and_what_waits_is_
     world.turn(Duration::from_secs(29 * 86400));
     let settings = Settings::load(None, world.environment()).unwrap().retention;
     assert_eq!(retention::forget(&world.database, &settings, &world.clock).await.unwrap(), 0);
+    // One that fails holds up no other.
+    let gap = "insert into gap_count (tenant, kind, hour, count) values ('acme', 'vacancy', '2020-01-01', 1)";
+    sqlx::query(gap).execute(world.database.pool()).await.unwrap();
+    sqlx::query("alter table refusal rename to away").execute(world.database.pool()).await.unwrap();
     world.turn(Duration::from_secs(2 * 86400));
-    assert_eq!(retention::forget(&world.database, &settings, &world.clock).await.unwrap(), 3);
+    retention::forget(&world.database, &settings, &world.clock).await.unwrap_err();
+    assert_eq!(count(&world, "select count(*) from gap_count where hour < '2021-01-01'").await, 0);
+    assert_eq!(count(&world, "select count(*) from delivery").await, 1);
+    sqlx::query("alter table away rename to refusal").execute(world.database.pool()).await.unwrap();
+    assert_eq!(retention::forget(&world.database, &settings, &world.clock).await.unwrap(), 0);
     let ledger = world.ledger().await;
     assert_eq!((ledger.received, ledger.waiting), (1, 1));
     world.simulator.clear_faults();

@@ -19,6 +19,8 @@ use crate::{
 const PASSINGS: u64 = 6;
 /// Callbacks of each tenant while a replica stops.
 const BURST: usize = 150;
+/// By then a call that was cut has failed, and its attempt is counted.
+const SETTLING: Duration = Duration::from_secs(1);
 /// What a machine's clock is set wrong by.
 const SHIFT: i64 = 7200;
 
@@ -141,6 +143,8 @@ impl Storm {
     /// A stop that is announced: nothing that was sent is reset, nothing that was under way counts as failed.
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
         self.calm().await?;
+        // What the calming has cut is counted a moment later.
+        self.pause(SETTLING).await?;
         let unreadable = self.unreadable();
         let failing = async || -> anyhow::Result<bool> {
             let query = "select count(*) from subject where attempts > 0 and waiting and key <> all($1)";

@@ -53,6 +53,11 @@ pub enum FaultKind {
     Html,
     /// 200 with `{"code":500,"status":"error","message":…}`.
     JsonError,
+    /// An error as OAuth has it, whose words repeat the request's body and its `Authorization`.
+    Echo {
+        /// The HTTP status; 200 too is one that servers send with an error.
+        code: u16,
+    },
     /// 200 with nothing.
     Empty,
     /// The body comes in small pieces with pauses.

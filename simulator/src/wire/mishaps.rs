@@ -10,14 +10,17 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, stream};
+use serde_json::json;
 
-use super::{Note, compressed, exports, refusal};
+use super::{Note, compressed, exports, json_answer, refusal};
 use crate::clock::http_date;
 use crate::faults::{Bend, Down, Endpoint, FaultKind};
 use crate::simulator::{Inner, Simulator};
 
 /// Time for what was written to leave before the connection breaks.
 const BREATH: Duration = Duration::from_millis(10);
+/// Bytes of a request that an answer repeats at most.
+const ECHO_LIMIT: usize = 64 * 1024;
 
 /// The middleware in front of every endpoint of the API.
 pub(crate) async fn pass(State(simulator): State<Simulator>, request: Request, next: Next) -> Response {
@@ -101,6 +104,7 @@ async fn answer(inner: &Inner, endpoint: Option<Endpoint>, request: Request, nex
             let body = r#"{"code":500,"status":"error","message":"An error has occurred."}"#;
             noted((headers, body).into_response(), "JSON error")
         }
+        FaultKind::Echo { code } => echo(status(code), request).await,
         FaultKind::Empty => noted(StatusCode::OK.into_response(), "empty"),
         FaultKind::Drip { bytes, millis } => noted(dripping(next.run(request).await, bytes.max(1), millis), "dripping"),
         FaultKind::Compressed { how } => {
@@ -136,6 +140,15 @@ async fn answer(inner: &Inner, endpoint: Option<Endpoint>, request: Request, nex
 async fn bent(bend: Bend, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(bend);
     next.run(request).await
+}
+
+async fn echo(status: StatusCode, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, ECHO_LIMIT).await.unwrap_or_default();
+    let authorization = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let description =
+        format!("cannot read {} under {}", String::from_utf8_lossy(&body), authorization.unwrap_or_default());
+    noted(json_answer(status, &json!({ "error": "invalid_client", "error_description": description })), "echo")
 }
 
 fn status(code: u16) -> StatusCode {

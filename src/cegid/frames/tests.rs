@@ -34,6 +34,7 @@ fn drain_chunks<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Drained {
                 frames.push(Ok(bytes));
             }
             Ok(Some(Frame::Oversize { bytes })) => frames.push(Err(bytes)),
+            Ok(Some(Frame::Unspooled)) => panic!("the temporary file could not be written"),
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         }
@@ -194,7 +195,7 @@ proptest! {
                 prop_assert_eq!(kept.len(), arrived);
                 prop_assert!(kept.capacity() <= FIRST_RESERVE.max(2 * arrived), "{}", kept.capacity());
             }
-            Kept::Nowhere => prop_assert!(size as usize > in_memory),
+            Kept::Nowhere(_) => prop_assert!(size as usize > in_memory),
             Kept::File(_) => prop_assert!(false, "there is no size between the limits"),
         }
     }

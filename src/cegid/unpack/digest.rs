@@ -24,7 +24,7 @@ pub fn digest(frame: Frame) -> Option<Digest> {
     match frame {
         Frame::Memory(bytes) => digest_of(Cursor::new(&bytes[..])),
         Frame::Spooled(file) => digest_of(BufReader::new(file)),
-        Frame::Oversize { .. } => None,
+        Frame::Oversize { .. } | Frame::Unspooled => None,
     }
 }
 

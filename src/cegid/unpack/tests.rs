@@ -118,6 +118,19 @@ fn the_record_twice() {
 }
 
 #[test]
+fn a_file_that_is_attached_twice_is_one_file() {
+    let twice = archive(&[("cv-1", b"resume"), ("applicantdetail", b"{}"), ("cv-2", b"resume"), ("b", b"letter")]);
+    let twice = replace(&twice, b"cv-2", b"cv-1");
+    for before in [&b""[..], b"bytes before the archive"] {
+        let frame = Frame::Memory([before, &twice].concat().into());
+        let unpacked = unpack(Kind::Candidate, frame, &UnpackLimits::default(), true).unwrap();
+        let files: Vec<_> = unpacked.attachments.into_iter().map(|it| (it.name, it.content.unwrap())).collect();
+        let file = |name: &str, content: &[u8]| (name.to_owned(), Ok(content.to_vec()));
+        assert_eq!(files, [file("cv-1", b"resume"), file("b", b"letter")]);
+    }
+}
+
+#[test]
 fn every_limit_is_reached() {
     let limits = UnpackLimits { entries: 2, detail: 100, attachment: 50, total: 160, ratio: 1_000, ratio_free: 160 };
     let read = |entries: &[(&str, &[u8])], limits: &UnpackLimits| {

@@ -117,7 +117,9 @@ fn names_are_cut_and_cleaned_and_dates_are_tolerant() {
     let event = one(&format!(r#"{{"event_type":"a\u0000{name}","event_date":"2026-05-26T13:45:30.5"}}"#));
     assert!(event.event.starts_with("a\u{e9}") && event.event.len() <= EVENT_MAX);
     assert_eq!(event.event_date.unwrap().timestamp_millis(), 1_779_803_130_500);
-    for date in [r#""soon""#, "17", "[]", r#""2026-13-99T00:00:00Z""#] {
+    for date in
+        ["\"soon\"", "17", "[]", "\"2026-13-99T00:00:00Z\"", "\"-262143-01-01T00:00:00\"", "\"+262142-12-31T00:00:00\""]
+    {
         assert_eq!(one(&format!(r#"{{"reference":"V","event_date":{date}}}"#)).event_date, None);
     }
 }
