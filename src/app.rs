@@ -21,6 +21,7 @@ use crate::{
     cegid,
     clock::Clock,
     database::{Database, DatabaseError, told},
+    domain::TenantId,
     fleet::Fleet,
     inbox::{Inbox, Writer},
     intake::{Directory, Intake},
@@ -36,7 +37,8 @@ use crate::{
         reload::{Reloader, Source},
     },
     telemetry::FailureLog,
-    tenants::States,
+    tenancy,
+    tenants::{self, States},
     worker::Shared,
 };
 
@@ -289,6 +291,7 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
         }
     }
     health.migrated();
+    name_absent(&shared).await;
     info!(tenants = shared.settings.tenants.len(), "the schema is current");
     let mut running = JoinSet::new();
     running.spawn(follow(shared.clone(), stop.clone()));
@@ -309,6 +312,26 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
         if !stop.asked() {
             return;
         }
+    }
+}
+
+/// Says of which tenants the database holds something that the settings do not name, until they are disconnected.
+async fn name_absent(shared: &Shared) {
+    let (known, states) = match (tenancy::known(&shared.database).await, tenants::states(&shared.database).await) {
+        (Ok(known), Ok(states)) => (known, states),
+        (Err(error), _) | (_, Err(error)) => {
+            return warn!(error = %told(&error), "reading which tenants the database holds failed");
+        }
+    };
+    let is_absent =
+        |tenant: &&TenantId| !shared.settings.tenants.contains_key(*tenant) && !states.is_disconnected(tenant);
+    let absent: Vec<&str> = known.iter().filter(is_absent).map(TenantId::as_str).collect();
+    if !absent.is_empty() {
+        warn!(
+            tenants = absent.join(", "),
+            "the database holds tenants that the settings do not name: what is held of them stays until `cegid-indexer \
+             tenant disconnect`"
+        );
     }
 }
 

@@ -103,7 +103,7 @@ mod tests {
         let kept: Vec<_> = chosen.kept.iter().map(|it| (it.id.as_str(), it.name.as_str(), &it.content[..])).collect();
         assert_eq!(kept, [("cv", "../CV", &b"%PDF"[..])]);
         let vague = listed("cv", "application/octet-stream");
-        let chosen = keeping.choose(&[vague.clone()], vec![entry("cv", Ok(b"%PDF-1.7".to_vec()))]);
+        let chosen = keeping.choose(std::slice::from_ref(&vague), vec![entry("cv", Ok(b"%PDF-1.7".to_vec()))]);
         assert_eq!((chosen.outcomes, &*chosen.kept[0].mime_type), (vec!["kept"], "application/pdf"));
         assert_eq!(keeping.choose(&[vague], vec![entry("cv", Ok(b"PNG".to_vec()))]).outcomes, ["type"]);
     }

@@ -1,9 +1,12 @@
 //! Reads `database.url`. sqlx takes several hosts for one name, and passes over parameters that it does not know, such as
 //! a misspelt `sslmode`: both are refused here.
+//!
+//! The way to a server on another machine is encrypted and its certificate verified. Anything less has to be named.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr};
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use tracing::warn;
 use url::Url;
 
 use super::DatabaseError;
@@ -48,7 +51,9 @@ pub(super) fn parse(text: &str) -> Result<PgConnectOptions, DatabaseError> {
         Ok(url) => url,
         Err(error) => return refused(format!("{error}; in a password, / ? # @ : and % are written as %2F and so on")),
     };
+    let mut names_mode = false;
     for (at, (name, value)) in url.query_pairs().enumerate() {
+        names_mode |= matches!(&*name, "sslmode" | "ssl-mode");
         if name == "target_session_attrs" || name.starts_with("host") && value.contains(',') {
             return refused(SEVERAL_HOSTS.to_owned());
         }
@@ -58,8 +63,43 @@ pub(super) fn parse(text: &str) -> Result<PgConnectOptions, DatabaseError> {
             return refused(format!("its parameter number {} is not known: there are {known}", at + 1));
         }
     }
-    PgConnectOptions::from_str(text)
-        .or_else(|_| refused("a value of its parameters is wrong, such as that of sslmode or port".to_owned()))
+    let Ok(options) = PgConnectOptions::from_str(text) else {
+        return refused("a value of its parameters is wrong, such as that of sslmode or port".to_owned());
+    };
+    Ok(if is_local(&options) {
+        options
+    } else if names_mode {
+        warn_of_mode(&options);
+        options
+    } else {
+        options.ssl_mode(PgSslMode::VerifyFull)
+    })
+}
+
+/// Whether the way to the server leaves this machine nowhere.
+fn is_local(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host.eq_ignore_ascii_case("localhost")
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn warn_of_mode(options: &PgConnectOptions) {
+    let (host, mode) = (options.get_host(), options.get_ssl_mode());
+    match mode {
+        PgSslMode::VerifyFull => {}
+        PgSslMode::VerifyCa | PgSslMode::Require => {
+            warn!(
+                host,
+                ?mode,
+                "the way to the database is encrypted, and who answers there is not verified: sslmode says so"
+            );
+        }
+        PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer => {
+            warn!(host, ?mode, "the way to the database may be in plain text: sslmode in database.url says so");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +125,32 @@ mod tests {
             (options.get_host(), options.get_port(), options.get_username(), options.get_database()),
             ("db.example.com", 5433, "indexer", Some("one"))
         );
+    }
+
+    #[test]
+    fn who_answers_on_another_machine_is_verified_unless_the_address_says_otherwise() {
+        let mode = |text: &str| parse(text).unwrap().get_ssl_mode();
+        for text in [
+            "postgres://indexer@db.example.com/one",
+            "postgres://indexer@10.0.3.7:5433/one",
+            "postgres://indexer@db/one?sslrootcert=/etc/ca.pem",
+            "postgres:///one?host=db.example.com",
+            "postgres://indexer@localhost.example.com/one",
+            "postgres://indexer@db/one?sslmode=verify-full",
+        ] {
+            assert!(matches!(mode(text), PgSslMode::VerifyFull), "{text}: {:?}", mode(text));
+        }
+        for text in [
+            "postgres://indexer@localhost/one",
+            "postgres://indexer@127.0.0.2/one",
+            "postgres://indexer@[::1]/one",
+            "postgres:///one?host=/run/postgresql",
+            "postgres://indexer@%2Frun%2Fpostgresql/one",
+            "postgres://indexer@db/one?sslmode=prefer",
+        ] {
+            assert!(matches!(mode(text), PgSslMode::Prefer), "{text}: {:?}", mode(text));
+        }
+        assert!(matches!(mode("postgres://indexer@db/one?ssl-mode=disable"), PgSslMode::Disable));
     }
 
     #[test]

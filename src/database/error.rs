@@ -146,9 +146,11 @@ impl Database {
                 "{place} does not answer in database.connect_timeout: does database.url name it, and does the network let \
                  connections through?"
             ),
-            (sqlx::Error::Protocol(_) | sqlx::Error::Tls(_), _) => {
-                format!("is it PostgreSQL that listens on {place}, and is sslmode in database.url as it wants?")
-            }
+            (sqlx::Error::Tls(_), _) => format!(
+                "the way to {place} is to be encrypted, and its certificate verified, unless database.url names another \
+                 sslmode: see \"Encryption\" in docs/operate.md"
+            ),
+            (sqlx::Error::Protocol(_), _) => format!("is it PostgreSQL that listens on {place}?"),
             _ => return None,
         };
         Some(remedy)

@@ -2,13 +2,14 @@
 
 mod gauges;
 mod health;
+mod host;
 mod problem;
 mod search;
 mod tenants;
 
 use std::sync::Arc;
 
-use axum::{Router, http::header, response::IntoResponse, routing::get};
+use axum::{Router, http::header, middleware::from_fn_with_state, response::IntoResponse, routing::get};
 use tokio::sync::watch;
 
 pub use gauges::run as run_gauges;
@@ -33,7 +34,9 @@ pub fn router(
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(health::ready_verbose))
         .with_state(health);
-    health.nest("/api/v1", search::router(database, clock, settings, metrics.clone())).route(
+    let hosts = settings.clone();
+    let api = Router::new().nest("/api/v1", search::router(database, clock, settings, metrics.clone()));
+    let api = api.route(
         "/metrics",
         get(move || {
             let page = metrics.page();
@@ -42,5 +45,6 @@ pub fn router(
                     .into_response()
             }
         }),
-    )
+    );
+    health.merge(api.layer(from_fn_with_state(hosts, host::check)))
 }

@@ -36,6 +36,10 @@ impl Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here")
     }
 
+    pub(super) fn misdirected(says: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::MISDIRECTED_REQUEST, says)
+    }
+
     pub(super) fn unavailable(says: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, says)
     }

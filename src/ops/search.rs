@@ -6,16 +6,20 @@
 mod answer;
 mod parameters;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, RawQuery, State},
+    extract::{Path, RawQuery, Request, State},
     http::{HeaderValue, header},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{problem::Problem, tenants};
@@ -30,6 +34,9 @@ use crate::{
 };
 use answer::{Content, Item, Labels, List, Lists, Results};
 use parameters::Asked;
+
+/// How long a request waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the handlers share.
 pub(super) struct Api {
@@ -66,6 +73,8 @@ pub(super) fn router(
     settings: watch::Receiver<Arc<Settings>>,
     metrics: Arc<Metrics>,
 ) -> Router {
+    // The other connections are the worker's and retention's.
+    let turns = Semaphore::new((settings.borrow().database.connections as usize / 3).max(1));
     let api = Arc::new(Api { database, clock, settings, metrics });
     Router::new()
         .route("/tenants", get(tenants::list))
@@ -79,8 +88,17 @@ pub(super) fn router(
         .route("/tenants/{tenant}/referentials", get(lists))
         .fallback(async || Problem::not_found("no such address"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(from_fn_with_state(Arc::new(turns), take_turn))
         .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .with_state(api)
+}
+
+/// Serves few requests at once, and refuses one whose turn does not come.
+async fn take_turn(State(turns): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    match timeout(TURN_TIMEOUT, turns.acquire()).await {
+        Ok(Ok(_turn)) => next.run(request).await,
+        _ => Problem::unavailable("other requests are still being answered: try again").into_response(),
+    }
 }
 
 static READING: FailureLog =

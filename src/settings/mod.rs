@@ -94,6 +94,7 @@ pub enum UnsignedPings {
 #[allow(missing_docs, reason = "config/default.toml documents every key")]
 pub struct Ops {
     pub bind: SocketAddr,
+    pub hosts: Vec<String>,
 }
 
 /// `[database]`

@@ -149,6 +149,16 @@ fn the_services_of_the_compose_file_fit_together() {
         }
     }
     has_flags(services["simulator"]["command"].as_array().unwrap(), SIMULATOR);
+    assert_eq!(compose["networks"]["database"]["internal"], true);
+    for (name, service) in services {
+        let address = service["environment"]["CEGID_INDEXER__DATABASE__URL"].as_str();
+        if service["image"] == "postgres:16" {
+            assert_eq!(service["networks"], serde_json::json!(["database"]), "{name}");
+        } else if let Some(address) = address {
+            assert!(address.ends_with("?sslmode=disable"), "{name}: plain text is named");
+            assert_eq!(service["networks"], serde_json::json!(["default", "database"]), "{name}");
+        }
+    }
 }
 
 /// What a container gets: of the image, then of the compose file with its variables at their defaults.

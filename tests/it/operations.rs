@@ -190,3 +190,57 @@ async fn no_log_line_metric_or_refusal_holds_a_secret_a_signature_or_a_person() 
     }
     world.leave().await;
 }
+
+#[tokio::test]
+async fn operators_are_answered_under_known_names_alone_and_health_under_any() {
+    let world = World::start(Plan::sized(1, 1).with("OPS__HOSTS", "indexer.internal")).await;
+    world.settle().await;
+    let ask = async |world: &World, host: &'static str, path: &str| {
+        let request = world.http.get(format!("{}{path}", world.operators)).header("host", host);
+        request.send().await.unwrap().status().as_u16()
+    };
+    for path in ["/metrics", "/api/v1/tenants", "/api/v1/tenants/acme/candidates?q=x"] {
+        for (host, status) in [
+            ("localhost:9090", 200),
+            ("10.0.3.7", 200),
+            ("indexer.internal:9090", 200),
+            ("evil.example.com", 421),
+            ("127.0.0.1.evil.example.com:9090", 421),
+        ] {
+            assert_eq!(ask(&world, host, path).await, status, "{path} under {host}");
+        }
+    }
+    assert_eq!(ask(&world, "any.example.com", "/readyz").await, 200);
+    assert_eq!(ask(&world, "any.example.com", "/livez").await, 200);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn tenants_that_left_the_settings_are_named_at_the_start_until_they_are_disconnected() {
+    let mut world = World::start(Plan::sized(1, 1)).await;
+    world.settle().await;
+    world.stop_service().await;
+    world.simulator.follow_system_time();
+    let mut environment = world.environment();
+    environment.retain(|key, _| !key.contains("__TENANTS__"));
+    environment.insert("CEGID_INDEXER__LOG__LEVEL".to_owned(), "info".to_owned());
+    let starts = async |environment: &HashMap<String, String>| {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let service = process::Service::start_logging(environment, log.reopen().unwrap());
+        let says = || std::fs::read_to_string(log.path()).unwrap();
+        let ready = async |_: &World| says().contains("the schema is current");
+        world.until_by_itself("it has started", ready).await;
+        service.kill();
+        says()
+    };
+    let says = starts(&environment).await;
+    assert!(
+        says.contains("the database holds tenants that the settings do not name") && says.contains("acme"),
+        "{says}"
+    );
+    let disconnected = process::run(&["tenant", "disconnect", "acme", "--yes"], &environment);
+    assert!(disconnected.status.success());
+    let says = starts(&environment).await;
+    assert!(!says.contains("tenants that the settings do not name"), "{says}");
+    world.leave().await;
+}

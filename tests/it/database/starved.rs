@@ -1,28 +1,19 @@
 //! Work that stands still takes nothing from receiving.
 
+use tokio::task::JoinSet;
+
 use crate::{
-    database::{Apart, patient, send, until_it_says, vacancies},
+    database::{Apart, patient, send, until_it_says, vacancies, without_sweeps},
     harness::{Plan, World},
 };
 
 /// Fewer than the places of the operators' listener.
 const STUCK: i64 = 100;
 
-#[tokio::test]
-async fn callbacks_are_answered_while_100_statements_stand_at_a_lock() {
-    let plan = Plan::sized(20, 5)
-        .with("DATABASE__CONNECTIONS", STUCK.to_string())
-        .with("DATABASE__LOCK_TIMEOUT", "10m")
-        .with("DATABASE__STATEMENT_TIMEOUT", "10m");
-    // Room for them, whatever other tests take.
-    let apart = Apart::start(plan, &[("max_connections", "300")]).await;
-    let world = &apart.world;
-    let mut lock = patient(&world.database).await;
-    let tables = "lock table document, referential_category in access exclusive mode";
-    sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
-    // More who ask than there are connections.
-    let mut asking = tokio::task::JoinSet::new();
-    for _ in 0..STUCK + 15 {
+/// So many operators who ask for what is locked.
+fn ask_again_and_again(world: &World, askers: i64) -> JoinSet<()> {
+    let mut asking = JoinSet::new();
+    for _ in 0..askers {
         let (http, url) = (world.http.clone(), format!("{}/api/v1/tenants/acme/referentials", world.operators));
         asking.spawn(async move {
             loop {
@@ -30,6 +21,49 @@ async fn callbacks_are_answered_while_100_statements_stand_at_a_lock() {
             }
         });
     }
+    asking
+}
+
+#[tokio::test]
+async fn requests_of_operators_that_stand_at_a_lock_leave_the_worker_its_connections() {
+    let plan = Plan::sized(20, 5)
+        .with("DATABASE__CONNECTIONS", "3")
+        .with("DATABASE__LOCK_TIMEOUT", "10m")
+        .with("DATABASE__STATEMENT_TIMEOUT", "10m");
+    let apart = Apart::start(without_sweeps(plan), &[]).await;
+    let world = &apart.world;
+    let mut lock = patient(&world.database).await;
+    sqlx::raw_sql("lock table referential_category in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let mut asking = ask_again_and_again(world, 10);
+    world
+        .until_by_itself("one stands at the lock and the others are refused", async |world: &World| {
+            let (status, text) = world.get(&world.operators, "/api/v1/tenants/acme/referentials").await;
+            status == 503 && text.contains("other requests are still being answered")
+        })
+        .await;
+    let told = send(world, 5, 4, "asked").await;
+    assert_eq!(told.with(200), 20, "{told:?}");
+    world.settle().await;
+    asking.shutdown().await;
+    lock.rollback().await.unwrap();
+    apart.end(&told).await;
+}
+
+#[tokio::test]
+async fn callbacks_are_answered_while_100_statements_stand_at_a_lock() {
+    let plan = Plan::sized(20, 5)
+        // Operators are given a third of them.
+        .with("DATABASE__CONNECTIONS", (3 * STUCK).to_string())
+        .with("DATABASE__LOCK_TIMEOUT", "10m")
+        .with("DATABASE__STATEMENT_TIMEOUT", "10m");
+    // Room for them, whatever other tests take.
+    let apart = Apart::start(plan, &[("max_connections", "500")]).await;
+    let world = &apart.world;
+    let mut lock = patient(&world.database).await;
+    let tables = "lock table document, referential_category in access exclusive mode";
+    sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
+    // More who ask than there are connections.
+    let mut asking = ask_again_and_again(world, STUCK + 15);
     let stand = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     world
         .until_by_itself("so many statements stand at the lock", async |world: &World| {
