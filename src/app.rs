@@ -290,7 +290,7 @@ async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
             () = tokio::time::sleep(RECONNECT) => {}
         }
     }
-    health.migrated();
+    health.migrated().await;
     name_absent(&shared).await;
     info!(tenants = shared.settings.tenants.len(), "the schema is current");
     let mut running = JoinSet::new();

@@ -75,8 +75,9 @@ impl Health {
         Arc::new(Health { database, migrated, stop, settings, readiness, clock, last })
     }
 
-    /// The schema is current.
-    pub fn migrated(&self) {
+    /// The schema is current. What was answered before says nothing any more.
+    pub async fn migrated(&self) {
+        *self.last.lock().await = None;
         self.migrated.store(true, Ordering::Relaxed);
     }
 
