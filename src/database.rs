@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, Postgres, Transaction,
+    ConnectOptions, Connection, PgConnection, PgExecutor, Postgres, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tracing::warn;
@@ -288,14 +288,14 @@ impl Database {
             .await
     }
 
-    /// The database's clock, on a connection that is closed again: what migrates next needs two, and the server may have
-    /// few.
+    /// The database's clock, on a connection that is closed again: a migration that follows needs two, and the server may
+    /// have few.
     ///
     /// # Errors
     /// When the database cannot be reached.
     pub async fn time_at_start(&self) -> sqlx::Result<DateTime<Utc>> {
         let mut session = self.held(self.limits.statement).await?;
-        let time = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&mut session).await?;
+        let time = read_time(&mut session).await?;
         session.close().await?;
         Ok(time)
     }
@@ -305,8 +305,12 @@ impl Database {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn time(&self) -> sqlx::Result<DateTime<Utc>> {
-        sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(self.vital()).await
+        read_time(self.vital()).await
     }
+}
+
+async fn read_time(on: impl PgExecutor<'_>) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(on).await
 }
 
 async fn answers(connection: &mut PgConnection) -> bool {

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
 use tokio::sync::Mutex;
@@ -137,8 +138,8 @@ async fn ask(client: &Client, scope: &str) -> Result<(Secret, u64), CallError> {
             form.push(("scope", scope));
         }
         let request = client.http.post(client.url(&client.tenant.paths.token)).form(&form);
-        let answer = client.call(Stage::Token, request, Call::Short).await.and_then(|body| Answer::read(&body));
-        match answer.map_err(|error| withheld(error, client.tenant.secrets())) {
+        let read = |body: Bytes| Answer::read(&body).map_err(|error| withheld(error, client.tenant.secrets()));
+        match client.call(Stage::Token, request, Call::Short).await.and_then(read) {
             Ok(answer) => {
                 if nth > 0 {
                     info!(tenant = %client.id, "the previous client secret still gives tokens, the current one does not");

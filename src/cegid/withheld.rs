@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use percent_encoding::percent_decode;
 
-/// So many bytes of a secret in a row give it away.
+/// Consecutive bytes of a secret that count as the secret.
 const WINDOW: usize = 8;
 /// Encodings upon each other that are looked through.
 const DEPTH: usize = 3;

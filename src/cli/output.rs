@@ -37,8 +37,8 @@ pub fn error(line: Arguments<'_>) {
     let _unread = writeln!(io::stderr(), "{line}");
 }
 
-/// The exit code of a command that has printed everything: a success whose output is incomplete, such as on a full disk,
-/// is none.
+/// The exit code of a command that has printed everything. With incomplete output, such as on a full disk, it is a
+/// failure.
 pub fn checked(code: ExitCode) -> ExitCode {
     match FAILURE.get() {
         Some(failure) if code == ExitCode::SUCCESS => {

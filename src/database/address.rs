@@ -1,5 +1,5 @@
-//! Reads `database.url`. sqlx takes several hosts for one name, and passes over parameters that it does not know, such as
-//! a misspelt `sslmode`: both are refused here.
+//! Reads `database.url`. sqlx takes several hosts for one name, and ignores parameters that it does not know, such as a
+//! misspelt `sslmode`: both are refused here.
 //!
 //! The way to a server on another machine is encrypted and its certificate verified. Anything less has to be named.
 

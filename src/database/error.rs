@@ -98,7 +98,7 @@ impl Database {
     /// Adds what to do about a failure, where that is known.
     pub async fn explain(&self, failure: DatabaseError) -> DatabaseError {
         let failure = match failure {
-            // A pool does not tell why it tried in vain for so long.
+            // A pool keeps trying until its timeout, and does not say what each attempt met.
             DatabaseError::Connect(sqlx::Error::PoolTimedOut) => {
                 match timeout(PROBE_TIMEOUT, self.options.connect()).await {
                     Ok(Err(error)) => DatabaseError::Connect(error),

@@ -43,7 +43,8 @@ impl fmt::Debug for Attachment {
     }
 }
 
-/// What a file is whose MIME type says nothing, by its first bytes and by its name; none where these say nothing either.
+/// The MIME type of a file whose own says nothing, by its first bytes and its name; `None` where these say nothing
+/// either.
 pub fn guess(mime_type: &str, name: &str, content: &[u8]) -> Option<&'static str> {
     const NOTHING: [&str; 6] = [
         "",

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 
-/// The text, if it is an ISO 8601 date, with or without a time and a zone. Back offices write the first or the last year
-/// that they know where there is none.
+/// The text, if it is an ISO 8601 date, with or without a time and a zone. The years 1 and 9999 are what back offices
+/// write for no date.
 pub(super) fn date(text: String) -> Option<String> {
     let parsed = DateTime::parse_from_rfc3339(&text)
         .map(|at| at.date_naive())

@@ -149,8 +149,8 @@ pub(super) async fn locked(
         .collect())
 }
 
-/// Does everything that storing a callback does, and keeps nothing of it: whether a commit would succeed now. False where
-/// the numbers are to be repaired first.
+/// Does everything that storing a callback does, and keeps nothing of it: whether a commit would succeed now. It would
+/// not while the numbers are to be repaired.
 pub(super) async fn rehearse(connection: &mut Held, numbers: &Numbers) -> sqlx::Result<bool> {
     let mut transaction = connection.begin().await?;
     let mut attempt = transaction.begin().await?;

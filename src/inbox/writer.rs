@@ -269,7 +269,7 @@ impl Writer {
         }
     }
 
-    /// A repair that takes longer goes on by itself, while the senders are told to try again.
+    /// A repair that takes longer is finished by a task of its own, while the senders are told to try again.
     async fn verify_numbers(&self, until: Instant) -> sqlx::Result<()> {
         let database = self.database.clone();
         let verified = tokio::spawn(async move { database.verify_numbers().await });

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use percent_encoding::percent_decode;
+
 /// One `name=value` of a raw query.
 #[derive(Clone, Copy)]
 pub(super) struct Parameter<'a> {
@@ -103,21 +105,6 @@ fn form_reencode(raw: &str, out: &mut String) {
             }
         }
     }
-}
-
-/// The bytes with `%XX` decoded; an escape that is none stays as it is.
-pub(super) fn percent_decode(raw: &[u8]) -> impl Iterator<Item = u8> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let byte = *raw.get(at)?;
-        let digit = |i: usize| raw.get(i).and_then(|&b| char::from(b).to_digit(16));
-        if let (b'%', Some(high), Some(low)) = (byte, digit(at + 1), digit(at + 2)) {
-            at += 3;
-            return u8::try_from(high * 16 + low).ok();
-        }
-        at += 1;
-        Some(byte)
-    })
 }
 
 #[cfg(test)]

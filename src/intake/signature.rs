@@ -21,6 +21,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
+use percent_encoding::percent_decode;
 use sha1::Sha1;
 
 use super::query::{self, Resource};
@@ -234,7 +235,7 @@ fn feed_head(mac: &mut Hmac<Sha1>, request: &Request<'_>, headers: &[(&str, &[u8
 fn decode_signature(raw: &str) -> Option<[u8; 20]> {
     let mut text = [0; 28];
     let mut length = 0;
-    for byte in query::percent_decode(raw.as_bytes()) {
+    for byte in percent_decode(raw.as_bytes()) {
         *text.get_mut(length)? = if byte == b' ' { b'+' } else { byte };
         length += 1;
     }

@@ -24,7 +24,7 @@ use url::Url;
 
 use crate::domain::TenantId;
 
-const DAY: Duration = Duration::from_secs(86_400);
+const ONE_DAY: Duration = Duration::from_secs(86_400);
 pub use hours::Hours;
 pub use layers::Problem;
 pub use tenant::{Attachments, CandidateReportId, Paths, ReportTypeCase, Tenant};
@@ -259,7 +259,7 @@ impl Settings {
             "must be from 1 to 100, the most that Cegid answers",
         );
         rule(self.worker.batch_query_bytes >= 256, "worker.batch_query_bytes", "must be at least 256");
-        let lease = Duration::from_secs(3)..=DAY;
+        let lease = Duration::from_secs(3)..=ONE_DAY;
         rule(lease.contains(&self.worker.lease), "worker.lease", "must be from 3s to 1d");
         // PostgreSQL counts milliseconds, 0 for no limit, and knows no more than 24 days.
         for (key, timeout) in [
@@ -267,7 +267,7 @@ impl Settings {
             ("database.statement_timeout", self.database.statement_timeout),
             ("receive.commit_timeout", self.receive.commit_timeout),
         ] {
-            rule((Duration::from_millis(1)..=DAY).contains(&timeout), key, "must be from 1ms to 1d");
+            rule((Duration::from_millis(1)..=ONE_DAY).contains(&timeout), key, "must be from 1ms to 1d");
         }
         for (key, time) in [
             ("database.connect_timeout", self.database.connect_timeout),
@@ -293,7 +293,7 @@ impl Settings {
             "must not be longer than worker.linger_limit",
         );
         rule(
-            self.retention.deliveries >= DAY,
+            self.retention.deliveries >= ONE_DAY,
             "retention.deliveries",
             "must be at least 1d: what was received is what the ledger is made of",
         );

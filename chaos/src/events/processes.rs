@@ -20,7 +20,7 @@ const PASSINGS: u64 = 6;
 /// Callbacks of each tenant while a replica stops.
 const BURST: usize = 150;
 /// By then a call that was cut has failed, and its attempt is counted.
-const SETTLING: Duration = Duration::from_secs(1);
+const CUT_CALL_DELAY: Duration = Duration::from_secs(1);
 /// What a machine's clock is set wrong by.
 const SHIFT: i64 = 7200;
 
@@ -144,7 +144,7 @@ impl Storm {
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
         self.calm().await?;
         // What the calming has cut is counted a moment later.
-        self.pause(SETTLING).await?;
+        self.pause(CUT_CALL_DELAY).await?;
         let unreadable = self.unreadable();
         let failing = async || -> anyhow::Result<bool> {
             let query = "select count(*) from subject where attempts > 0 and waiting and key <> all($1)";
