@@ -43,11 +43,13 @@ impl Aside {
         free
     }
 
-    /// Gives all of them, for another attempt; those whose senders have gone are dropped.
-    pub(super) fn take(&mut self) -> Vec<Waiting> {
+    /// Gives all of them, for another attempt, but for those whose senders have gone: how many these were.
+    pub(super) fn take(&mut self) -> (Vec<Waiting>, usize) {
         self.locked.clear();
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|waiting| !waiting.answer.is_closed());
-        waiting
+        let waiting = std::mem::take(&mut self.waiting);
+        let all = waiting.len();
+        let waiting: Vec<Waiting> = waiting.into_iter().filter(|waiting| !waiting.answer.is_closed()).collect();
+        let gone = all - waiting.len();
+        (waiting, gone)
     }
 }

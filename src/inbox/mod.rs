@@ -4,8 +4,8 @@
 //! cannot store costs nobody else an answer; nothing here grows with load.
 //!
 //! [`Inbox::record`] hands a verified callback to the writer, a task that holds its own connection (`session`). The
-//! writer takes whatever waits, appends it in one statement, which is one commit, and only then answers each. While it
-//! waits for the commit the next callbacks gather, so the batch grows with the load. A batch that fails on its data is
+//! writer takes what waits, from each tenant in turn, appends it in one statement, which is one commit, and only then
+//! answers each. While it waits for the commit the next callbacks gather, so the batch grows with the load. A batch that fails on its data is
 //! split until the one that cannot be stored stands alone, and is stored as ignored. One that meets a lock is stored
 //! without the callbacks that name what is locked; these are set aside and tried again until their time is up.
 
@@ -14,6 +14,8 @@ mod aside;
 mod budget;
 mod forget;
 mod heard;
+mod lanes;
+mod room;
 mod session;
 mod writer;
 
@@ -28,12 +30,14 @@ pub use forget::forget;
 pub use heard::heard_since;
 pub use writer::Writer;
 
+use self::{lanes::Lanes, room::Room};
+
 use crate::{arrivals::Arrivals, database::Database, intake::VerifiedCallback, metrics::Metrics, settings::Receive};
 
 /// Why a callback was not stored. The sender is told to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotStored {
-    /// Too many callbacks wait for a commit.
+    /// Too many callbacks wait for a commit, or too many of this tenant.
     #[error("too many callbacks wait for their commit")]
     Full,
     /// The database cannot take it now, or did not in time. It may have been committed all the same.
@@ -47,12 +51,15 @@ pub enum NotStored {
 struct Waiting {
     callback: VerifiedCallback,
     answer: oneshot::Sender<Result<(), NotStored>>,
+    /// Given back when it is answered or dropped.
+    _room: room::Taken,
 }
 
 /// Where verified callbacks are handed in.
 #[derive(Clone)]
 pub struct Inbox {
-    waiting: mpsc::Sender<Waiting>,
+    waiting: mpsc::UnboundedSender<Waiting>,
+    room: Arc<Room>,
     commit_timeout: Duration,
 }
 
@@ -76,9 +83,11 @@ impl Inbox {
         metrics: Arc<Metrics>,
         receive: &Receive,
     ) -> (Inbox, Writer) {
-        let (waiting, callbacks) = mpsc::channel(receive.waiting_callbacks);
-        let writer = Writer::new(callbacks, database, arrivals, metrics, receive);
-        (Inbox { waiting, commit_timeout: receive.commit_timeout }, writer)
+        // The room bounds what is in the channel.
+        let (waiting, arriving) = mpsc::unbounded_channel();
+        let writer = Writer::new(Lanes::new(arriving), database, arrivals, metrics, receive);
+        let room = Room::new(receive.waiting_callbacks);
+        (Inbox { waiting, room, commit_timeout: receive.commit_timeout }, writer)
     }
 
     /// Returns once the callback is committed.
@@ -87,10 +96,8 @@ impl Inbox {
     /// [`NotStored`]: the sender must not be told that we have it.
     pub async fn record(&self, callback: VerifiedCallback) -> Result<(), NotStored> {
         let (answer, answered) = oneshot::channel();
-        self.waiting.try_send(Waiting { callback, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => NotStored::Full,
-            mpsc::error::TrySendError::Closed(_) => NotStored::Stopping,
-        })?;
+        let room = self.room.take(callback.tenant()).ok_or(NotStored::Full)?;
+        self.waiting.send(Waiting { callback, answer, _room: room }).map_err(|_| NotStored::Stopping)?;
         match timeout(self.commit_timeout, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(NotStored::Stopping),

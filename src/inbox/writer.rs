@@ -11,6 +11,7 @@ use super::{
     NotStored, Readiness, Waiting, append,
     aside::Aside,
     budget::{Budget, Turns},
+    lanes::Lanes,
     session::Session,
 };
 use crate::{
@@ -24,8 +25,6 @@ use crate::{
     telemetry::FailureLog,
 };
 
-/// Rows in one statement; a larger request still goes in whole.
-const BATCH_ROWS: usize = 1000;
 /// Contention other than a lock that is waited for is over at once.
 const CONTENTION_RETRIES: u32 = 5;
 /// Connections that may be lost one after the other while callbacks are appended.
@@ -42,13 +41,17 @@ const REFUSAL_VALIDITY: Duration = Duration::from_secs(5);
 /// Questions that wait for an answer.
 const MAX_QUESTIONS: usize = 16;
 
+/// What is said when callbacks have waited for a lock until their time was up.
+const LOCKED: &str = "another transaction locks their subjects' rows, or a table: pg_stat_activity and pg_locks show \
+                      which, and pg_terminate_backend ends it";
+
 /// Any sender may send such data, again and again.
 static UNSTORABLE: FailureLog =
     FailureLog::new("storing a callback with its subject", "it is kept without its subject, as ignored");
 
 /// Appends what the inbox was handed, and answers when it is committed.
 pub struct Writer {
-    callbacks: mpsc::Receiver<Waiting>,
+    lanes: Lanes,
     asked: mpsc::Receiver<oneshot::Sender<bool>>,
     readiness: Readiness,
     database: Database,
@@ -75,7 +78,7 @@ enum Next {
 
 impl Writer {
     pub(super) fn new(
-        callbacks: mpsc::Receiver<Waiting>,
+        lanes: Lanes,
         database: Database,
         arrivals: Arc<Arrivals>,
         metrics: Arc<Metrics>,
@@ -83,7 +86,7 @@ impl Writer {
     ) -> Writer {
         let (asking, asked) = mpsc::channel(MAX_QUESTIONS);
         Writer {
-            callbacks,
+            lanes,
             asked,
             readiness: Readiness(asking),
             session: Session::new(database.clone(), receive.commit_timeout),
@@ -134,27 +137,11 @@ impl Writer {
     async fn next(&mut self) -> Next {
         let retry = Instant::now() + LOCK_RETRY_INTERVAL;
         tokio::select! {
-            first = self.callbacks.recv() => first.map_or(Next::End, |first| Next::Store(self.gather(first))),
+            batch = self.lanes.batch() => batch.map_or(Next::End, Next::Store),
             () = sleep_until(retry), if !self.aside.is_empty() => Next::Retry,
             Some(asker) = self.asked.recv() => Next::Answer(asker),
             () = sleep_until(self.session.next_look()) => Next::Look,
         }
-    }
-
-    /// Takes what has gathered behind a callback.
-    fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
-        let mut rows = first.callback.events().len();
-        let mut batch = vec![first];
-        while rows < BATCH_ROWS {
-            let Ok(next) = self.callbacks.try_recv() else { break };
-            // Its sender was told to try again, or has gone.
-            if next.answer.is_closed() {
-                continue;
-            }
-            rows += next.callback.events().len();
-            batch.push(next);
-        }
-        batch
     }
 
     /// Stores a batch in as few commits as its data and the locks that it meets allow, and answers each callback.
@@ -200,7 +187,10 @@ impl Writer {
 
     /// Tries those again that met a lock. What is still locked is asked first, so that nothing waits for it.
     async fn retry(&mut self) {
-        let waiting = self.aside.take();
+        let (waiting, gone) = self.aside.take();
+        if gone > 0 {
+            self.failures.failed(&LOCKED);
+        }
         if waiting.is_empty() {
             return;
         }
@@ -233,8 +223,10 @@ impl Writer {
                     return Ok(());
                 }
                 Ok(None) => {
-                    // Whichever server that was, the next connection leads to the one that is repaired.
-                    self.session.lose("the database has gone back, or is another one");
+                    if !self.database.numbers().run().is_empty() {
+                        // Whichever server that was, the next connection leads to the one that is repaired.
+                        self.session.lose("the database has gone back, or is another one");
+                    }
                     match self.verify_numbers(until).await {
                         Ok(()) => continue,
                         Err(error) => error,
@@ -276,7 +268,7 @@ impl Writer {
         match timeout_at(until, verified).await {
             Ok(Ok(verified)) => verified,
             Ok(Err(panicked)) => Err(sqlx::Error::Io(io::Error::other(panicked))),
-            Err(_) => Err(sqlx::Error::PoolTimedOut),
+            Err(_) => Err(unanswered("the repair of its numbers", self.commit_timeout)),
         }
     }
 
@@ -312,7 +304,7 @@ impl Writer {
             match timeout_at(until, either).await {
                 Ok(Ok(replacement)) => replacement,
                 Ok(Err(answer)) => return Some(answer),
-                Err(_) => return Some(Err(sqlx::Error::PoolTimedOut)),
+                Err(_) => return Some(Err(unanswered("the commit", commit_timeout))),
             }
         };
         let (connection, appended) = replacement;
@@ -364,6 +356,12 @@ impl Writer {
             }
         }
     }
+}
+
+/// The database has not answered in time.
+fn unanswered(what: &str, time: Duration) -> sqlx::Error {
+    let says = format!("the database did not answer within {time:?}: {what} waits, such as for a disk or a standby");
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, says))
 }
 
 /// To be stored apart, the first half first.

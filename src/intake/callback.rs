@@ -56,6 +56,12 @@ impl VerifiedCallback {
         VerifiedCallback { tenant, request_id: Uuid::now_v7(), received_at, events }
     }
 
+    /// One that nobody has sent.
+    #[cfg(test)]
+    pub(crate) fn made_up(tenant: TenantId, body: &str) -> VerifiedCallback {
+        VerifiedCallback::new(tenant, DateTime::UNIX_EPOCH, body.to_owned().into(), false)
+    }
+
     /// Whose secret verified it.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant

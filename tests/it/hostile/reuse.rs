@@ -1,6 +1,9 @@
 //! New keys, in a flood or in earnest: a signature that covers no body is used again with other bodies, a mass import.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use cegid_indexer::{ledger::Verdict, retention, settings::Settings};
 use cegid_simulator::{Endpoint, Fault, FaultKind};
@@ -12,7 +15,7 @@ use crate::{
     harness::{CLIENT_ID, Plan, SECRET, World, raw, start_time},
 };
 
-const FORGED: usize = 3_000;
+const FORGED: usize = 1_500;
 const EXPIRES: (&str, &str) = ("X-TS-REC-Expires", LATER);
 
 async fn count(world: &World, query: &'static str) -> i64 {
@@ -28,6 +31,34 @@ async fn reuse(world: &World) {
         let answer = raw::send(&world.public, "POST", &signed_target(), &[EXPIRES], body.as_bytes()).await;
         assert_eq!(answer.status, 200);
     }
+}
+
+/// A sender of large bodies, with a captured signature, makes its own callbacks wait.
+#[tokio::test]
+async fn bodies_of_a_thousand_events_hold_up_a_single_event_for_a_commit_or_two() {
+    const BODIES: usize = 40;
+    let world = World::start(Plan::sized(12, 2)).await;
+    world.settle().await;
+    let answered = AtomicUsize::new(0);
+    let flood = futures_util::future::join_all((0..BODIES).map(async |nth| {
+        let event = |event| format!(r#"{{"event_type":"vacancy_update","reference":"forged-{nth}-{event}"}}"#);
+        let body = format!("[{}]", (0..1024).map(event).collect::<Vec<_>>().join(","));
+        raw::send(&world.public, "POST", &signed_target(), &[EXPIRES], body.as_bytes()).await;
+        answered.fetch_add(1, Ordering::Relaxed);
+    }));
+    let genuine = async {
+        while answered.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.simulator.edit_vacancy(&live_vacancies(&world)[0]).unwrap();
+        let before = answered.load(Ordering::Relaxed);
+        let sent = world.simulator.flush().await;
+        assert!(!sent.is_empty() && sent.iter().all(|sent| sent.accepted()), "{sent:?}");
+        answered.load(Ordering::Relaxed) - before
+    };
+    let ((), passed) = tokio::join!(async { drop(flood.await) }, genuine);
+    assert!(passed < BODIES / 4, "{passed} of {BODIES} large bodies were stored first");
+    world.leave().await;
 }
 
 #[tokio::test]
