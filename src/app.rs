@@ -191,6 +191,7 @@ impl App {
         let health = Health::new(shared.database.clone(), stop.clone(), live.subscribe(), readiness, clock);
         let (public_limits, operators_limits) = Limits::fitted(&settings);
         let admitting = admit(intake.directory(), live.subscribe(), states.subscribe(), stop.clone());
+        let on_unread = intake.on_unread();
         let public_router = layered(intake.router().merge(ops::public_router(health.clone())));
         let operators_router = layered(ops::router(
             health.clone(),
@@ -201,9 +202,10 @@ impl App {
         ));
         let mut tasks = Tasks::default();
         let metrics = &shared.metrics;
-        let serving = serve(public, public_router, public_limits, metrics.clone(), stop.clone());
+        let serving = serve(public, public_router, public_limits, metrics.clone(), on_unread, stop.clone());
         tasks.spawn("public listener", serving);
-        let serving = serve(operators, operators_router, operators_limits, metrics.clone(), stop.clone());
+        let serving =
+            serve(operators, operators_router, operators_limits, metrics.clone(), Arc::new(|_, _| {}), stop.clone());
         tasks.spawn("operators' listener", serving);
         tasks.spawn("inbox", writer.run(stop.clone()));
         let (database, retention, stopping) = (shared.database.clone(), settings.retention.clone(), stop.clone());
@@ -246,7 +248,7 @@ async fn admit(
 ) {
     loop {
         let (settings_now, states_now) = (settings.borrow_and_update().clone(), states.borrow_and_update().clone());
-        directory.admit(settings_now.tenants.iter().filter(|(tenant, _)| !states_now.is_disconnected(tenant)));
+        directory.admit(&settings_now.tenants, |tenant| states_now.is_disconnected(tenant));
         // A sender that is gone changes nothing any more: the process is stopping.
         tokio::select! {
             Ok(()) = settings.changed() => {}
@@ -258,7 +260,8 @@ async fn admit(
 
 /// Brings the schema up to date, then works tenants until the stop.
 async fn work(shared: Shared, fleet: Fleet, health: Arc<Health>, stop: Stop) {
-    let failures = FailureLog::new("preparing the database", "callbacks are answered with 503 until it is ready");
+    let failures =
+        FailureLog::new("preparing the database", "callbacks are answered with 503 unless its schema is current");
     loop {
         // The clock is set first: callbacks are judged by it, and stored as soon as the schema permits.
         let prepare = async {

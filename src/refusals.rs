@@ -51,6 +51,13 @@ pub struct Refused {
     pub peer: Option<IpAddr>,
 }
 
+impl Refused {
+    /// Of a request that was refused before its path was known.
+    pub fn unread(reason: &'static str, peer: IpAddr) -> Refused {
+        Refused { reason, tenant: None, method: String::new(), path: String::new(), peer: Some(peer) }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Gathered {
     counts: HashMap<(DateTime<Utc>, String, &'static str), i64>,

@@ -47,6 +47,18 @@ const OPERATORS: &str = "operators";
 const HEADERS: usize = 64;
 const HEADER_BYTES: usize = 32 * 1024;
 
+/// Why a request was refused before there was one to hand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// It is no HTTP/1.1, or its end is not where others might see it.
+    Malformed,
+    /// It has too many headers, or they are too large.
+    HeadersTooLarge,
+}
+
+/// Told of each request that was refused unread, and of its peer.
+pub type OnUnread = Arc<dyn Fn(Unread, SocketAddr) + Send + Sync>;
+
 /// What one listener allows.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -91,7 +103,14 @@ impl Limits {
 }
 
 /// Serves until the stop, then finishes the requests under way.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, metrics: Arc<Metrics>, stop: Stop) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    on_unread: OnUnread,
+    stop: Stop,
+) {
     let graceful = GracefulShutdown::new();
     let places = Places::new(limits.listener, limits.connections, limits.proxies.clone(), metrics);
     let stopping = async {
@@ -134,7 +153,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, metric
         };
         accepting.succeeded();
         if let Some(arrived) = arrived.take() {
-            tokio::spawn(run(arrived, taken, router.clone(), &limits, &graceful, stop.clone()));
+            tokio::spawn(run(arrived, taken, router.clone(), &limits, &graceful, on_unread.clone(), stop.clone()));
         }
     }
     drop(listener);
@@ -148,16 +167,19 @@ fn run(
     router: Router,
     limits: &Limits,
     graceful: &GracefulShutdown,
+    on_unread: OnUnread,
     stop: Stop,
 ) -> impl Future<Output = ()> + use<> {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "setting TCP_NODELAY failed");
     }
     let (place, age_limit) = (taken.place().clone(), limits.age_limit);
-    let service =
-        service_fn(move |request: Request<Incoming>| answer(router.clone(), request, peer, place.clone(), age_limit));
+    let answering = Answering { router, on_unread: on_unread.clone(), peer, place, age_limit };
+    let service = service_fn(move |request| answering.clone().answer(request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // A request that has arrived is answered, whether its sender has ended its side or not.
+        .half_close(true)
         .header_read_timeout(limits.header_timeout)
         .max_headers(HEADERS)
         .max_header_size(HEADER_BYTES)
@@ -170,6 +192,8 @@ fn run(
             biased;
             ended = connection => match ended {
                 Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_parse_too_large() => on_unread(Unread::HeadersTooLarge, peer),
+                Ok(Err(error)) if error.is_parse() => on_unread(Unread::Malformed, peer),
                 Ok(Err(error)) => debug!(error = %error, "a connection ended with an error"),
                 Err(_) => taken.place().count_end("age"),
             },
@@ -189,25 +213,32 @@ fn has_strange_codings(headers: &HeaderMap) -> bool {
     codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
 }
 
-async fn answer(
+/// What answers the requests of one connection.
+#[derive(Clone)]
+struct Answering {
     router: Router,
-    request: Request<Incoming>,
+    on_unread: OnUnread,
     peer: SocketAddr,
     place: Arc<Place>,
     age_limit: Duration,
-) -> Result<axum::response::Response, Infallible> {
-    place.turn().await;
-    if has_strange_codings(request.headers()) {
-        return Ok((StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response());
+}
+
+impl Answering {
+    async fn answer(self, request: Request<Incoming>) -> Result<axum::response::Response, Infallible> {
+        self.place.turn().await;
+        if has_strange_codings(request.headers()) {
+            (self.on_unread)(Unread::Malformed, self.peer);
+            return Ok((StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")]).into_response());
+        }
+        let mut request = request.map(|body| Body::new(RequestBody::new(body, self.place.clone())));
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        let mut response = self.router.oneshot(request).await?;
+        self.place.answer_is_ready();
+        if self.place.age() > self.age_limit {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
-    let mut request = request.map(|body| Body::new(RequestBody::new(body, place.clone())));
-    request.extensions_mut().insert(ConnectInfo(peer));
-    let mut response = router.oneshot(request).await?;
-    place.answer_is_ready();
-    if place.age() > age_limit {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub fn run(mode: &str) -> anyhow::Result<()> {
         let router = if mode == VERIFY { verifying(&settings)? } else { inserting(&settings).await? };
         let listener = TcpListener::bind(settings.receive.bind).await.context("listening")?;
         let (limits, _) = Limits::fitted(&settings);
-        serve(listener, router, limits, Arc::default(), Stop::default()).await;
+        serve(listener, router, limits, Arc::default(), Arc::new(|_, _| {}), Stop::default()).await;
         Ok(())
     })
 }

@@ -146,6 +146,9 @@ impl Intake {
         match known {
             Ok(known) => {
                 signature::verify(&request, &query, &known.secrets, earlier, skew)?;
+                if known.is_disconnected {
+                    return Err(Refusal::Disconnected);
+                }
                 if self.is_long_lived(&known.id, signature::lifetime(headers, later)) {
                     return Err(Refusal::LongLived);
                 }

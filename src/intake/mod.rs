@@ -41,6 +41,7 @@ use crate::{
     kill,
     metrics::{Metrics, Received},
     refusals::{Refusals, Refused},
+    serve::{OnUnread, Unread},
     settings::{Secret, Settings, Tenant, UnsignedPings},
 };
 
@@ -64,6 +65,7 @@ pub fn hook_urls(public_url: &Url, tenant: &TenantId) -> (String, String) {
 struct Known {
     id: TenantId,
     secrets: Vec<Secret>,
+    is_disconnected: bool,
 }
 
 /// The tenants, as a request names them.
@@ -78,11 +80,16 @@ struct Entries {
 pub struct Directory(RwLock<Arc<Entries>>);
 
 impl Directory {
-    /// Lets these tenants in from now on, and nobody else.
-    pub fn admit<'a>(&self, tenants: impl IntoIterator<Item = (&'a TenantId, &'a Arc<Tenant>)>) {
+    /// Lets these tenants in from now on, but for those that are disconnected, and nobody else.
+    pub fn admit<'a>(
+        &self,
+        tenants: impl IntoIterator<Item = (&'a TenantId, &'a Arc<Tenant>)>,
+        is_disconnected: impl Fn(&TenantId) -> bool,
+    ) {
         let mut entries = Entries::default();
         for (id, tenant) in tenants {
-            let known = Arc::new(Known { id: id.clone(), secrets: tenant.secrets().cloned().collect() });
+            let secrets = tenant.secrets().cloned().collect();
+            let known = Arc::new(Known { id: id.clone(), secrets, is_disconnected: is_disconnected(id) });
             entries.by_client.insert(tenant.client_id.clone(), known.clone());
             entries.by_name.insert(id.to_string(), known);
         }
@@ -127,7 +134,7 @@ impl Intake {
         metrics: Arc<Metrics>,
     ) -> Intake {
         let directory = Directory::default();
-        directory.admit(&settings.tenants);
+        directory.admit(&settings.tenants, |_| false);
         let prefix = settings.public_url.as_ref().map(|url| url.path().trim_end_matches('/')).unwrap_or_default();
         let limits = Limits {
             body: settings.receive.body_limit,
@@ -174,10 +181,26 @@ impl Intake {
         Router::new().route(TENANT_EVENTS, post(verify)).with_state(self)
     }
 
-    fn refuse(&self, refused: Refused, status: StatusCode) -> Response {
+    /// What notes the requests that the listener refuses by itself.
+    pub fn on_unread(&self) -> OnUnread {
+        let intake = self.clone();
+        Arc::new(move |unread, peer| {
+            let reason = match unread {
+                Unread::Malformed => Refusal::Malformed,
+                Unread::HeadersTooLarge => Refusal::HeadersTooLarge,
+            };
+            intake.note(Refused::unread(reason.as_str(), peer.ip()), false);
+        })
+    }
+
+    fn note(&self, refused: Refused, is_our_fault: bool) {
         let tenant = refused.tenant.as_ref().map(ToString::to_string).unwrap_or_default();
         self.metrics.refusals.get_or_create(&crate::metrics::Refused { tenant, reason: refused.reason }).inc();
-        self.refusals.note(refused, status == StatusCode::SERVICE_UNAVAILABLE);
+        self.refusals.note(refused, is_our_fault);
+    }
+
+    fn refuse(&self, refused: Refused, status: StatusCode) -> Response {
+        self.note(refused, status == StatusCode::SERVICE_UNAVAILABLE);
         match status {
             StatusCode::SERVICE_UNAVAILABLE => {
                 (status, [(header::RETRY_AFTER, RETRY_AFTER)], r#"{"status":"unavailable"}"#).into_response()

@@ -10,7 +10,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -27,6 +27,8 @@ use crate::metrics::{ConnectionEnded, Metrics, OfListener};
 
 /// The share of a peer address: an eighth of the places.
 const PEER_SHARE_DIVISOR: usize = 8;
+/// One of so many connections is ranked ahead to give way.
+const RANKED_DIVISOR: usize = 64;
 /// The bits of an IPv6 address that one peer cannot choose: it is usually given a /64.
 const IPV6_NETWORK: u128 = !0 << 64;
 
@@ -64,6 +66,9 @@ struct Open {
     next: u64,
     /// The oldest first.
     places: BTreeMap<u64, Arc<Place>>,
+    /// The next that give way, as they were ranked when the last of those before them had gone: to rank all of them for
+    /// each new connection would keep a processor busy in a flood.
+    next_to_leave: VecDeque<Arc<Place>>,
     /// Connections of each peer address.
     peers: HashMap<IpAddr, Arc<AtomicUsize>>,
     shortage: Option<Shortage>,
@@ -129,7 +134,7 @@ impl Places {
                 let is_full = open.places.len() >= self.limit;
                 // One that was told to leave may have had a complete request by then.
                 if self.is_short(&open) && leaving.as_ref().is_none_or(|place| !place.is_leaving()) {
-                    leaving = self.choose(&open, is_full);
+                    leaving = self.choose(&mut open, is_full);
                     leaving.as_deref().inspect(|place| place.tell_to_leave());
                 }
                 if !is_full {
@@ -146,19 +151,30 @@ impl Places {
     }
 
     /// The connection that gives way next.
-    fn choose(&self, open: &Open, is_full: bool) -> Option<Arc<Place>> {
+    fn choose(&self, open: &mut Open, is_full: bool) -> Option<Arc<Place>> {
         let share = (self.limit / PEER_SHARE_DIVISOR).max(1);
+        while let Some(place) = open.next_to_leave.pop_front() {
+            if open.places.contains_key(&place.number) && place.rank(share, is_full).is_some() {
+                return Some(place);
+            }
+        }
+        let most = (self.limit / RANKED_DIVISOR).max(1);
         let ranked = || open.places.values().filter_map(|place| Some((place.rank(share, is_full)?, place)));
-        // In a flood the first of these is near the beginning.
-        let above_share = ranked().find(|(rank, _)| *rank == Rank::AboveShare);
-        let chosen = above_share.or_else(|| {
-            ranked().min_by_key(|(rank, place)| {
+        // In a flood the first of these are near the beginning.
+        let above_share = ranked().filter(|(rank, _)| *rank == Rank::AboveShare).take(most);
+        let mut next: VecDeque<Arc<Place>> = above_share.map(|(_, place)| place.clone()).collect();
+        if next.is_empty() {
+            let mut all: Vec<_> = ranked().collect();
+            all.sort_by_cached_key(|(rank, place)| {
                 let is_idle = matches!(rank, Rank::IdleAboveShare | Rank::Idle);
                 let held = if is_idle { place.of_peer.load(Ordering::Relaxed) } else { 0 };
                 (*rank, Reverse(held))
-            })
-        });
-        chosen.map(|(_, place)| place.clone())
+            });
+            next.extend(all.into_iter().take(most).map(|(_, place)| place.clone()));
+        }
+        let chosen = next.pop_front();
+        open.next_to_leave = next;
+        chosen
     }
 
     fn enter(self: &Arc<Places>, open: &mut Open, address: SocketAddr) -> Taken {

@@ -22,7 +22,7 @@ async fn a_connection_is_ended_once_its_age_and_the_time_of_a_last_request_are_o
     };
     let router = Router::new().route("/", get(std::future::pending::<()>));
     let (metrics, stop) = (Arc::new(Metrics::default()), Stop::default());
-    let serving = tokio::spawn(serve(listener, router, limits, metrics.clone(), stop.clone()));
+    let serving = tokio::spawn(serve(listener, router, limits, metrics.clone(), Arc::new(|_, _| {}), stop.clone()));
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     assert_eq!(stream.read(&mut [0; 16]).await.unwrap(), 0);
     let ended = ConnectionEnded { listener: "public", reason: "age" };

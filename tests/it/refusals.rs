@@ -201,3 +201,28 @@ async fn connections_that_come_at_once_wait_to_be_accepted() {
     assert_eq!(world.ledger().await.received, 250);
     world.leave().await;
 }
+
+/// What the parser of HTTP turns away reaches no handler, and leaves a trace all the same.
+#[tokio::test]
+async fn requests_that_are_refused_unread_are_counted_too() {
+    let world = World::start(Plan::sized(0, 0)).await;
+    let request = |headers: &str| format!("POST {EVENTS} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+    let many: String = (0..70).map(|nth| format!("x-{nth}: y\r\n")).collect();
+    let large = format!("cookie: {}\r\n", "x".repeat(40_000));
+    let two_codings = request("transfer-encoding: gzip, chunked\r\n") + "0\r\n\r\n";
+    for (bytes, status) in [
+        (request(&many), 431),
+        (request(&large), 431),
+        (two_codings, 400),
+        ("\x16\x03\x01 a TLS greeting\r\n\r\n".to_owned(), 400),
+    ] {
+        let answer = raw::exchange(&world.public, bytes.as_bytes()).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    let of = |reason: &str, count| ((String::new(), reason.to_owned()), count);
+    let wanted = BTreeMap::from([of("headers_too_large", 2), of("malformed", 2)]);
+    world.until_by_itself("they are counted", async |world: &World| counts(world).await == wanted).await;
+    let (_, metrics) = world.get(&world.operators, "/metrics").await;
+    assert!(metrics.contains(r#"cegid_indexer_refusals_total{tenant="",reason="headers_too_large"} 2"#), "{metrics}");
+    world.leave().await;
+}

@@ -29,6 +29,8 @@ pub enum Refusal {
     UnknownTenant,
     /// The path names another tenant than `client_id` does. Set by the receiver.
     TenantMismatch,
+    /// Of a tenant that was disconnected. Set by the receiver.
+    Disconnected,
     /// A body over the receiver's cap.
     TooLarge,
     /// A request that did not arrive in time.
@@ -43,6 +45,10 @@ pub enum Refusal {
     NoClock,
     /// The service is about to end.
     Stopping,
+    /// No request of HTTP/1.1, or one that proxies read differently. Noted by the listener.
+    Malformed,
+    /// More headers, or larger ones, than are read. Noted by the listener.
+    HeadersTooLarge,
     /// A method the URL does not take.
     Method,
     /// A path that is none of the service's: a proxy may have added or removed a prefix.
@@ -51,7 +57,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, for metrics.
-    pub const ALL: [Refusal; 22] = [
+    pub const ALL: [Refusal; 25] = [
         Refusal::MissingSignature,
         Refusal::DuplicateSignature,
         Refusal::MalformedSignature,
@@ -65,6 +71,7 @@ impl Refusal {
         Refusal::Mismatch,
         Refusal::UnknownTenant,
         Refusal::TenantMismatch,
+        Refusal::Disconnected,
         Refusal::TooLarge,
         Refusal::TooSlow,
         Refusal::BrokenOff,
@@ -72,6 +79,8 @@ impl Refusal {
         Refusal::NotCommitted,
         Refusal::NoClock,
         Refusal::Stopping,
+        Refusal::Malformed,
+        Refusal::HeadersTooLarge,
         Refusal::Method,
         Refusal::UnknownPath,
     ];
@@ -92,6 +101,7 @@ impl Refusal {
             Refusal::Mismatch => "mismatch",
             Refusal::UnknownTenant => "unknown_tenant",
             Refusal::TenantMismatch => "tenant_mismatch",
+            Refusal::Disconnected => "disconnected",
             Refusal::TooLarge => "too_large",
             Refusal::TooSlow => "too_slow",
             Refusal::BrokenOff => "broken_off",
@@ -99,6 +109,8 @@ impl Refusal {
             Refusal::NotCommitted => "not_committed",
             Refusal::NoClock => "no_clock",
             Refusal::Stopping => "stopping",
+            Refusal::Malformed => "malformed",
+            Refusal::HeadersTooLarge => "headers_too_large",
             Refusal::Method => "method",
             Refusal::UnknownPath => "unknown_path",
         }

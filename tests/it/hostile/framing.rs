@@ -195,3 +195,20 @@ async fn two_requests_are_never_made_out_of_one() {
     assert_eq!((delivered(&world, "first").await, delivered(&world, "smuggled").await), (1, 1));
     world.leave().await;
 }
+
+/// Some senders end their side behind the last byte.
+#[tokio::test]
+async fn a_request_whose_sender_has_ended_its_side_is_answered() {
+    let world = World::start(plan()).await;
+    for nth in 0..20 {
+        let mut stream = TcpStream::connect(world.public.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(good_request(&format!("half-closed-{nth}")).as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        timeout(LONG, stream.read_to_string(&mut answer)).await.expect("an answer, and the end").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{nth}: {answer:?}");
+        assert_eq!(delivered(&world, &format!("half-closed-{nth}")).await, 1);
+    }
+    assert_well(&world.public).await;
+    world.leave().await;
+}

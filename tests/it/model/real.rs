@@ -140,7 +140,7 @@ impl Real<'_> {
     /// A tenant that was never worked; its index holds the control.
     pub async fn new(service: &Service, name: String) -> Real<'_> {
         let tenant: TenantId = name.parse().unwrap();
-        service.directory.admit([(&tenant, &service.tenant)]);
+        service.directory.admit([(&tenant, &service.tenant)], |_| false);
         let mut real = Real { service, tenant, workers: Vec::new(), begun: VecDeque::new() };
         real.take_over().await;
         let read = subjects::draw(real.database()).await.unwrap();
