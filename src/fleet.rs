@@ -159,7 +159,14 @@ impl Fleet {
     /// Ends what is not to be done here any more, and begins what is.
     async fn share(&mut self) -> sqlx::Result<()> {
         let (database, now) = (self.shared.database.clone(), self.shared.clock.now());
-        let place = replicas::announce(&database, self.holder.replica, now, now + self.holder.length).await?;
+        let place = replicas::announce(
+            &database,
+            self.holder.replica,
+            now,
+            now + self.holder.length,
+            self.holder.too_late(now),
+        )
+        .await?;
         let states = Arc::new(tenants::states(&database).await?);
         self.states.send_if_modified(|known| {
             let changed = **known != *states;

@@ -23,7 +23,8 @@ impl Place {
     }
 }
 
-/// Announces the replica until then, and says where it stands.
+/// Announces the replica until then, and says where it stands. What was announced until `too_late` or later is
+/// forgotten: it was written by a clock that has been set back since.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -32,6 +33,7 @@ pub async fn announce(
     replica: Uuid,
     now: DateTime<Utc>,
     until: DateTime<Utc>,
+    too_late: DateTime<Utc>,
 ) -> sqlx::Result<Place> {
     let row = sqlx::query!(
         r#"
@@ -39,14 +41,15 @@ pub async fn announce(
           insert into replica (id, seen_until) values ($1, $3)
           on conflict (id) do update set seen_until = excluded.seen_until
         ), forgotten as (
-          delete from replica where seen_until <= $2 and id <> $1
+          delete from replica where (seen_until <= $2 or seen_until > $4) and id <> $1
         )
         select count(*) filter (where id < $1) as "before!", count(*) as "others!"
-        from replica where id <> $1 and seen_until > $2
+        from replica where id <> $1 and seen_until > $2 and seen_until <= $4
         "#,
         replica,
         now,
-        until
+        until,
+        too_late
     )
     .fetch_one(database.vital())
     .await?;

@@ -28,6 +28,9 @@ use crate::{clock::Clock, database::Database, domain::TenantId};
 /// Once as usual, and once after the numbers were repaired.
 const FENCE_ATTEMPTS: u32 = 2;
 
+/// Replicas renew their leases for seconds, usually.
+const IMPLAUSIBLE_LEASE: Duration = Duration::from_secs(300);
+
 /// The right to work a tenant, until its deadline.
 #[derive(Debug, Clone)]
 pub struct Lease {
@@ -52,6 +55,12 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// No replica that runs holds anything until then: what is held for longer was written by a clock that has been
+    /// set back since. Others may have another `worker.lease` for a while.
+    pub fn too_late(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now + (self.length * 4).max(IMPLAUSIBLE_LEASE)
+    }
+
     /// Takes at most so many of these tenants' leases that nobody holds, or whose holder has not renewed them.
     ///
     /// # Errors
@@ -74,7 +83,8 @@ impl Holder {
         // What another replica is taking at this moment, or is still settling, is passed over.
         let taken = sqlx::query!(
             "with free as (
-               select tenant from tenant_lease where tenant = any($1) and held_until <= $2
+               select tenant from tenant_lease
+               where tenant = any($1) and (held_until <= $2 or held_until > $6)
                order by tenant limit $3 for update skip locked
              )
              update tenant_lease as lease
@@ -85,7 +95,8 @@ impl Holder {
             now,
             i64::try_from(most).unwrap_or(i64::MAX),
             self.replica,
-            until
+            until,
+            self.too_late(now)
         )
         .fetch_all(database.vital())
         .await?;

@@ -181,7 +181,13 @@ impl CallError {
             300..=399 => Class::Unexpected,
             _ => Class::Transient,
         };
-        let says = if status.is_redirection() { redirect(headers) } else { sentence(stage, body, status) };
+        let says = match status {
+            StatusCode::NOT_FOUND if stage == Stage::Token => {
+                sentence(stage, body, status) + "; check tenants.*.base_url and tenants.*.paths"
+            }
+            _ if status.is_redirection() => redirect(headers),
+            _ => sentence(stage, body, status),
+        };
         CallError { stage, class, status: Some(status.as_u16()), says, retry_after }
     }
 }

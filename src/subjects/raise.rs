@@ -259,7 +259,8 @@ pub struct Step {
 }
 
 /// Asks for a refresh of the next subjects of a round: those that no list shows. They are the hidden vacancies whose
-/// key a filter can name, and what was removed by absence lately. Buried ones are tried again.
+/// key a filter can name, the buried ones that are live here, and what was removed by absence lately. Buried ones are
+/// tried again.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -274,7 +275,7 @@ pub async fn want_next(
         r#"with next as (
              select key from subject
              where tenant = $1 and kind = $2 and key > $3
-               and (state = 'hidden' or (removed_cause = 'absence' and removed_at > $6)) and key !~ '[,|:]'
+               and (state = 'hidden' or state = 'live' and dead_at is not null or (removed_cause = 'absence' and removed_at > $6)) and key !~ '[,|:]'
                and (listed_at is null or state = 'removed')
              order by key limit $4
            ), locked as (
@@ -318,7 +319,7 @@ pub async fn count_listed(database: &Database, tenant: &TenantId, kind: Kind) ->
 pub async fn in_round(database: &Database, tenant: &TenantId, kind: Kind) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"select count(*) as "count!" from subject
-           where tenant = $1 and kind = $2 and state = 'hidden'"#,
+           where tenant = $1 and kind = $2 and (state = 'hidden' or state = 'live' and dead_at is not null)"#,
         tenant.as_str(),
         kind.as_str()
     )

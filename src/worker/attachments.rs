@@ -20,12 +20,12 @@ pub(super) async fn run(context: Arc<Context>) {
     };
     let mut gone = 0;
     while !context.stop.asked() {
-        match few(&context, wanted).await {
-            Ok(Some(0)) => break,
-            Ok(Some(deleted)) => gone += deleted,
+        match context.or_wait("deleting attachments that are no longer wanted", few(&context, wanted).await).await {
+            Some(Some(0)) => break,
+            Some(Some(deleted)) => gone += deleted,
             // Another replica works the tenant now: this worker is about to be ended.
-            Ok(None) => return context.stop.draining().await,
-            Err(error) => context.after_failure("deleting attachments that are no longer wanted", &error).await,
+            Some(None) => return context.stop.draining().await,
+            None => {}
         }
     }
     if gone > 0 {

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{error, info, warn};
 
 use super::{AGAIN, Shared, orders::Orders, pace::Pace};
@@ -20,6 +20,9 @@ use crate::{
     tenancy::Lease,
     tenants::{self, State},
 };
+
+/// Time for unregistering the hooks, however late it begins.
+const UNHOOK_PATIENCE: TimeDelta = TimeDelta::minutes(5);
 
 /// A tenant that was disconnected, as it is when its leave begins.
 pub struct Farewell {
@@ -44,9 +47,14 @@ impl Farewell {
         let tenant = lease.tenant();
         let purge_after = self.state.purge_after.unwrap_or_default();
         if self.state.unhooked_at.is_none() {
+            // A grace that ended while nobody worked the tenant is not the end of its hooks.
+            let patience = match self.settings {
+                Some(_) => purge_after.max(self.now() + UNHOOK_PATIENCE),
+                None => purge_after,
+            };
             let unhooked = tokio::select! {
                 unhooked = self.unhook(tenant) => unhooked,
-                () = self.shared.clock.sleep_until(purge_after) => {
+                () = self.shared.clock.sleep_until(patience) => {
                     warn!(%tenant, "hooks of the disconnected tenant stay registered at Cegid");
                     Ok(())
                 }

@@ -229,6 +229,23 @@ impl Context {
         self.stumbles.store(0, Ordering::Relaxed);
     }
 
+    /// What was done; none after the database failed, and a wait.
+    async fn or_wait<T, E>(&self, doing: &'static str, done: Result<T, E>) -> Option<T>
+    where
+        E: std::error::Error + Sync + 'static,
+    {
+        match done {
+            Ok(done) => {
+                self.shared.failures.succeeded(Some(&self.tenant), doing);
+                Some(done)
+            }
+            Err(error) => {
+                self.after_failure(doing, &error).await;
+                None
+            }
+        }
+    }
+
     /// Waits after the database failed, longer each time until something is written: by the machine's clock, since a turned one may stand still.
     async fn after_failure(&self, doing: &'static str, error: &(dyn std::error::Error + Sync + 'static)) {
         let doublings = self.stumbles.fetch_add(1, Ordering::Relaxed).min(5);

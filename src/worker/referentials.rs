@@ -22,9 +22,7 @@ const RIGHTS: &str = "403: the tenant's application may not read referentials: a
 
 pub(super) async fn run(context: Arc<Context>) {
     while !context.stop.asked() {
-        if let Err(error) = refresh(&context).await {
-            context.after_failure("refreshing the referentials", &error).await;
-        }
+        let _done = context.or_wait("refreshing the referentials", refresh(&context).await).await;
         context.pause(LOOK).await;
     }
 }

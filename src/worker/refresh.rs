@@ -55,20 +55,17 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
             refresher.gather().await;
             prompt = Some(refresher.context.shared.courtesy.prompt(&refresher.context.tenant));
         }
-        match refresher.claim(most, &mut front).await {
-            Ok(claimed) if claimed.is_empty() => {
-                refresher.behind.store(false, Ordering::Relaxed);
-                drop(prompt);
-                refresher.wait(&front).await;
-            }
-            Ok(claimed) => {
-                kill::point("claimed");
-                refresher.behind.store(claimed.len() == most, Ordering::Relaxed);
-                prompt = prompt.filter(|_| !refresher.is_behind());
-                refresher.refresh(refresher.batch(claimed)).await;
-                drop(prompt);
-            }
-            Err(error) => refresher.context.after_failure("claiming subjects", &error).await,
+        let claimed = refresher.claim(most, &mut front).await;
+        let Some(claimed) = refresher.context.or_wait("claiming subjects", claimed).await else { continue };
+        refresher.behind.store(claimed.len() == most, Ordering::Relaxed);
+        if claimed.is_empty() {
+            drop(prompt);
+            refresher.wait(&front).await;
+        } else {
+            kill::point("claimed");
+            prompt = prompt.filter(|_| !refresher.is_behind());
+            refresher.refresh(refresher.batch(claimed)).await;
+            drop(prompt);
         }
     }
 }
@@ -162,9 +159,7 @@ impl Refresher {
             context.pace.refused(self.stage(), error, keys.len());
         }
         let deferred = subjects::defer(context.database(), &context.tenant, self.kind, context.now(), &keys).await;
-        if let Err(error) = deferred {
-            context.after_failure("deferring subjects", &error).await;
-        }
+        let _done = context.or_wait("deferring subjects", deferred).await;
     }
 
     async fn part(&self, part: &[Claimed], control_answered: &mut bool) -> Part {
@@ -173,22 +168,13 @@ impl Refresher {
         if !self.probe(part).await {
             return Part::Failed;
         }
-        let control = match self.control(part).await {
-            Ok(control) => control.filter(|_| !unfilterable),
-            Err(error) => {
-                context.after_failure("choosing a control", &error).await;
-                return Part::Failed;
-            }
-        };
+        let control = self.control(part).await;
+        let Some(control) = context.or_wait("choosing a control", control).await else { return Part::Failed };
+        let control = control.filter(|_| !unfilterable);
         let keys: Vec<String> = part.iter().map(|subject| subject.key.clone()).chain(control.clone()).collect();
         let Some(place) = context.may_export(self.stage()).await else { return Part::Failed };
-        let read = match subjects::draw(context.database()).await {
-            Ok(read) => read,
-            Err(error) => {
-                context.after_failure("drawing a read number", &error).await;
-                return Part::Failed;
-            }
-        };
+        let read = subjects::draw(context.database()).await;
+        let Some(read) = context.or_wait("drawing a read number", read).await else { return Part::Failed };
         kill::point("number-drawn");
         let began = context.now();
         let answer = if unfilterable {
@@ -257,23 +243,14 @@ impl Refresher {
         if let Some(control) = judgement.unseen_control(control) {
             // It is to be read itself, and not to be chosen again.
             let wanted = subjects::want(context.database(), &context.tenant, self.kind, &control, context.now());
-            if let Err(error) = wanted.await {
-                context.after_failure("asking for the control", &error).await;
+            if context.or_wait("asking for the control", wanted.await).await.is_none() {
                 return Part::Failed;
             }
         }
-        match self.settle(judgement).await {
-            Ok(()) if left.is_empty() => Part::Done,
-            Ok(()) => Part::Again(left),
-            Err(NotWritten::LeaseLost) => {
-                // The worker is about to be ended.
-                context.stop.draining().await;
-                Part::Failed
-            }
-            Err(NotWritten::Database(error)) => {
-                context.after_failure("settling", &error).await;
-                Part::Failed
-            }
+        match self.settled(judgement).await {
+            false => Part::Failed,
+            true if left.is_empty() => Part::Done,
+            true => Part::Again(left),
         }
     }
 
@@ -289,14 +266,23 @@ impl Refresher {
         for subject in part {
             judgement.fail(subject, &error.to_string(), None);
         }
-        match self.settle(judgement).await {
+        match self.settled(judgement).await {
+            false => Part::Failed,
             // The list failed, which says nothing about these.
-            Ok(()) if unfilterable => Part::Done,
-            Ok(()) => Part::Refused(error.clone()),
-            Err(error) => {
-                context.after_failure("settling", &error).await;
-                Part::Failed
+            true if unfilterable => Part::Done,
+            true => Part::Refused(error.clone()),
+        }
+    }
+
+    /// Settles what was judged; false, after a wait, when it was not written.
+    async fn settled(&self, judgement: Judgement<'_>) -> bool {
+        match self.settle(judgement).await {
+            Err(NotWritten::LeaseLost) => {
+                // The worker is about to be ended.
+                self.context.stop.draining().await;
+                false
             }
+            settled => self.context.or_wait("settling", settled).await.is_some(),
         }
     }
 

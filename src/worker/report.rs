@@ -11,7 +11,6 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tracing::warn;
 
 use super::{Context, halving::Parts};
 use crate::{
@@ -30,6 +29,10 @@ const MAX_REFUSED_PARTS: u32 = 16;
 /// Refusals of a lone item, each followed by an acceptance of another one, after which it is dead.
 const ITEM_REFUSALS: i32 = 3;
 
+const REFUSED_ITEMS: &str = "reporting some items, which Cegid refuses while it takes others,";
+const REFUSED_ITEMS_CONSEQUENCE: &str = "they are sent again alone, and given up after three refusals";
+const READING: &str = "reading what is to be reported";
+
 /// Reports outcomes of one kind until the worker drains.
 pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     let reporter = Reporter { context, kind };
@@ -38,20 +41,20 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     // Halved while calls fail, so that an item that provokes the failure is found; doubled while they succeed.
     let mut limit = MAX_ITEMS;
     while !context.stop.asked() {
-        match outbox::due(context.database(), &context.tenant, kind, context.now(), limit).await {
-            Ok(items) if items.is_empty() => reporter.wait().await,
-            Ok(items) => {
-                let prompt = (items.len() < MAX_ITEMS).then(|| courtesy.prompt(&context.tenant));
-                if prompt.is_none() {
-                    courtesy.give_way(&context.tenant).await;
-                }
-                limit = match reporter.send(&items).await {
-                    Some(failed) => (failed / 2).max(1),
-                    None => (limit * 2).min(MAX_ITEMS),
-                };
-            }
-            Err(error) => context.after_failure("reading what is to be reported", &error).await,
+        let due = outbox::due(context.database(), &context.tenant, kind, context.now(), limit).await;
+        let Some(items) = context.or_wait(READING, due).await else { continue };
+        if items.is_empty() {
+            reporter.wait().await;
+            continue;
         }
+        let prompt = (items.len() < MAX_ITEMS).then(|| courtesy.prompt(&context.tenant));
+        if prompt.is_none() {
+            courtesy.give_way(&context.tenant).await;
+        }
+        limit = match reporter.send(&items).await {
+            Some(failed) => (failed / 2).max(1),
+            None => (limit * 2).min(MAX_ITEMS),
+        };
     }
 }
 
@@ -117,10 +120,9 @@ impl<'a> Round<'a> {
 impl Reporter {
     async fn wait(&self) {
         let context = &self.context;
-        let due = match outbox::next_due(context.database(), &context.tenant, self.kind).await {
-            Ok(due) => due.unwrap_or(DateTime::<Utc>::MAX_UTC),
-            Err(error) => return context.after_failure("reading what is to be reported", &error).await,
-        };
+        let due = outbox::next_due(context.database(), &context.tenant, self.kind).await;
+        let Some(due) = context.or_wait(READING, due).await else { return };
+        let due = due.unwrap_or(DateTime::<Utc>::MAX_UTC);
         let poll = context.now() + context.shared.settings.worker.poll_interval;
         tokio::select! {
             () = context.noted[self.kind as usize].notified() => {}
@@ -136,10 +138,8 @@ impl Reporter {
         let sent = self.send_parts(&mut round).await;
         let size = round.failed;
         let kept = self.keep(round).await;
-        if let Err(error) = sent.and(kept) {
-            // What was sent and not noted is sent again, which is harmless.
-            self.context.after_failure("noting what became of reports", &error).await;
-        }
+        // What was sent and not noted is sent again, which is harmless.
+        let _done = self.context.or_wait("noting what became of reports", sent.and(kept)).await;
         size
     }
 
@@ -299,12 +299,10 @@ impl Reporter {
         }
         let proven = || round.refused.iter().filter(|refused| refused.proven);
         if let Some(last) = proven().next_back() {
-            let (class, status) = (last.error.class.as_str(), last.error.status);
-            warn!(
-                tenant = %context.tenant, kind = %self.kind, items = proven().count(), dead, class, status,
-                "Cegid refuses report items and takes others: they are sent again alone, and given up after \
-                 {ITEM_REFUSALS} refusals"
-            );
+            let (class, status, items) = (last.error.class.as_str(), last.error.status, proven().count());
+            let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+            let says = format!("items={items} dead={dead} class={class} status={status}");
+            context.shared.failures.failed(Some(&context.tenant), REFUSED_ITEMS, REFUSED_ITEMS_CONSEQUENCE, &says);
         }
         if dead > 0 {
             self.count("refused", dead);

@@ -7,18 +7,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
 use super::{Context, pace::Condition};
 use crate::{
+    inbox,
     metrics::{Metrics, Standing},
-    refusals, tenants,
+    refusals,
+    tenants::{self, State},
 };
 
 /// How often refused callbacks are looked for while the credentials are refused.
 const LOOK: Duration = Duration::from_secs(60);
+/// How often it is looked whether a token was given, until one was.
+const TOKEN_LOOK: Duration = Duration::from_secs(1);
 const AGAIN_SOON: &str = "it is tried again in a minute";
+/// Callbacks come every quarter of an hour.
+const HEARD_WITHIN: TimeDelta = TimeDelta::hours(1);
 /// The two labels of everything that is shown.
 const SHOWN: [(&str, &str); 4] =
     [("ok", "none"), ("transient", "none"), ("credentials", "refused"), ("credentials", "secret_changed")];
@@ -28,12 +34,22 @@ pub(super) async fn run(context: Arc<Context>) {
     let began = context.now();
     let mut conditions = context.pace.condition();
     let shown = Shown { metrics: context.shared.metrics.clone(), tenant: context.tenant.to_string() };
-    let mut told = SHOWN[0];
-    shown.set(told);
     // Until something is known, what the worker before has written stands.
+    let were_refused = |state: &State| state.auth_failed_since.is_some();
+    let were_refused = context.shared.states.borrow().of(&context.tenant).is_some_and(were_refused);
+    let mut told = if were_refused { SHOWN[2] } else { SHOWN[0] };
+    shown.set(told);
     let mut noted = false;
     while !context.stop.asked() {
         let condition = conditions.borrow_and_update().clone();
+        if condition == Condition::Well && context.client.token_given_at().is_none() {
+            tokio::select! {
+                _ = conditions.changed() => {}
+                () = context.pause(TOKEN_LOOK) => {}
+                () = tokio::time::sleep(TOKEN_LOOK) => {}
+            }
+            continue;
+        }
         let refused = matches!(condition, Condition::AuthFailed { .. });
         let forged = if refused { callbacks_refused(&context, began).await } else { 0 };
         let labels = labels(&condition, forged);
@@ -55,10 +71,16 @@ pub(super) async fn run(context: Arc<Context>) {
     }
 }
 
-/// Callbacks of the tenant refused for their signature since a token was last given.
+/// Callbacks of the tenant refused for their signature since a token was last given, and since the last one that was
+/// not: anyone can send a wrong signature, and one that verifies shows that the secret is the same.
 async fn callbacks_refused(context: &Context, began: DateTime<Utc>) -> i64 {
-    let since = context.client.token_given_at().unwrap_or(began);
-    match refusals::of_signature(context.database(), &context.tenant, since).await {
+    let (database, tenant) = (context.database(), &context.tenant);
+    let from = context.client.token_given_at().unwrap_or(began).max(context.now() - HEARD_WITHIN);
+    let refused = async {
+        let heard = inbox::heard_since(database, tenant, from).await?;
+        refusals::of_signature(database, tenant, heard.unwrap_or(from)).await
+    };
+    match refused.await {
         Ok(refused) => refused,
         Err(error) => {
             let (failures, error) = (&context.shared.failures, crate::database::told(&error));
@@ -68,16 +90,16 @@ async fn callbacks_refused(context: &Context, began: DateTime<Utc>) -> i64 {
     }
 }
 
-/// Writes whether Cegid accepts the credentials into the tenant's state; false while nothing is known, or when it could
-/// not be written.
+/// Writes whether Cegid accepts the credentials into the tenant's state; false while it is away, or when it could not
+/// be written.
 async fn note(context: &Context, condition: &Condition, forged: i64) -> bool {
     let (database, tenant) = (context.database(), &context.tenant);
     let written = match condition {
         Condition::AuthFailed { since, .. } => {
             tenants::auth_refused(database, tenant, &sentence(condition, forged), *since).await
         }
-        Condition::Well if context.client.token_given_at().is_some() => tenants::auth_accepted(database, tenant).await,
-        Condition::Well | Condition::Away { .. } => return false,
+        Condition::Well => tenants::auth_accepted(database, tenant).await,
+        Condition::Away { .. } => return false,
     };
     if let Err(error) = &written {
         let (failures, error) = (&context.shared.failures, crate::database::told(error));

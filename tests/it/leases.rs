@@ -48,6 +48,33 @@ async fn a_take_over_waits_for_a_settling_transaction_and_ends_the_next_one() {
     world.leave().await;
 }
 
+/// What a clock that was ahead has written would hold until it has caught up.
+#[tokio::test]
+async fn leases_from_before_the_clock_was_set_back_hold_nobody_up() {
+    let mut world = World::start(Plan::sized(4, 4)).await;
+    world.settle().await;
+    world.stop_service().await;
+    let ahead = world.clock.now() + Duration::from_secs(7200);
+    let written = [
+        "update tenant_lease set held_until = $1, holder = gen_random_uuid()",
+        "insert into replica (id, seen_until) values ('00000000-0000-0000-0000-000000000000', $1)",
+    ];
+    for statement in written {
+        sqlx::query(statement).bind(ahead).execute(world.database.pool()).await.unwrap();
+    }
+    world.start_without_waiting().await;
+    let query = "select (select count(*) from tenant_lease where held_until < $1) +
+                        (select count(*) from replica where seen_until > $1)";
+    let soon = world.clock.now() + Duration::from_secs(600);
+    let is_worked = async |world: &World| {
+        let counted: i64 = sqlx::query_scalar(query).bind(soon).fetch_one(world.database.pool()).await.unwrap();
+        counted == 1
+    };
+    world.until_by_itself("the tenant is worked, and the replica that is gone forgotten", is_worked).await;
+    world.settle().await;
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_replica_takes_no_more_than_it_asks_for_and_two_never_the_same() {
     let world = World::start(Plan::sized(0, 0).stopped()).await;

@@ -13,7 +13,10 @@ use cegid_indexer::{
 };
 use cegid_simulator::{Endpoint, Fault, FaultKind, Spoil};
 
-use crate::harness::{Plan, World, process, tenant};
+use crate::{
+    convergence::live_vacancies,
+    harness::{Plan, World, process, tenant},
+};
 
 fn live_candidates(world: &World) -> Vec<String> {
     let truth = world.simulator.truth().into_iter();
@@ -45,11 +48,11 @@ async fn rows_with(world: &World, text: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn people_who_were_anonymised_or_deleted_in_silence_are_gone_after_one_full_sweep() {
-    let world = World::start(Plan::sized(0, 3000).with("TENANTS__ACME__ATTACHMENTS", "resumes")).await;
+    let world = World::start(Plan::sized(0, 1200).with("TENANTS__ACME__ATTACHMENTS", "resumes")).await;
     world.settle().await;
     let candidates = live_candidates(&world);
     let held = world.indexed(Kind::Candidate).await.len();
-    let (anonymised, deleted) = (&candidates[..50], &candidates[50..100]);
+    let (anonymised, deleted) = (&candidates[..20], &candidates[20..40]);
     for key in anonymised {
         world.simulator.anonymise_silently(key).unwrap();
     }
@@ -59,20 +62,47 @@ async fn people_who_were_anonymised_or_deleted_in_silence_are_gone_after_one_ful
     world.sweep(&[Use::Full]).await;
     world.settle().await;
     world.assert_equal_to_truth().await;
-    assert_eq!(world.indexed(Kind::Candidate).await.len(), held - 100);
-    for key in &candidates[..100] {
+    assert_eq!(world.indexed(Kind::Candidate).await.len(), held - 40);
+    for key in &candidates[..40] {
         let left = rows_with(&world, &format!(",{key},")).await;
         assert_eq!(left, ["subject"], "{key}: the tombstone alone is left");
         let (status, _) = world.get(&world.operators, &format!("/api/v1/tenants/acme/candidates/{key}")).await;
         assert_eq!(status, 404);
     }
-    assert_eq!(world.gaps().await, 100);
+    assert_eq!(world.gaps().await, 40);
     // An old callback, once more.
-    for key in &candidates[..100] {
+    for key in &candidates[..40] {
         world.simulator.announce("applicant_update", key);
     }
     world.settle().await;
-    assert_eq!(world.indexed(Kind::Candidate).await.len(), held - 100);
+    assert_eq!(world.indexed(Kind::Candidate).await.len(), held - 40);
+    world.end().await;
+}
+
+/// The list shows no trace of it, and what is given up is not asked for by the full sweep.
+#[tokio::test]
+async fn a_live_vacancy_that_was_given_up_and_then_leaves_in_silence_is_gone_after_one_rolling_sweep() {
+    let world = World::start(Plan::sized(20, 0).with("WORKER__RETRY_HORIZON", "1m")).await;
+    world.settle().await;
+    let live = live_vacancies(&world);
+    let (deleted, archived) = (&live[0], &live[1]);
+    for key in [deleted, archived] {
+        world.simulator.spoil(key, Some(Spoil::UnclosedJson));
+        world.simulator.announce("vacancy_update", key);
+    }
+    world.simulator.flush().await;
+    world.until("both are given up", async |world: &World| world.ledger().await.subjects_dead == 2).await;
+    for key in [deleted, archived] {
+        world.simulator.spoil(key, None);
+    }
+    world.simulator.set_vacancy_status_silently(archived, "Archived").unwrap();
+    world.simulator.delete_silently(deleted).unwrap();
+    world.sweep(&[Use::Full]).await;
+    world.sweep(&[Use::Rolling]).await;
+    world.settle().await;
+    world.assert_equal_to_truth().await;
+    let indexed = world.indexed(Kind::Vacancy).await;
+    assert_eq!((indexed.contains_key(deleted), indexed.get(archived).map(|it| it.1)), (false, Some(false)));
     world.end().await;
 }
 

@@ -66,12 +66,9 @@ pub(super) async fn run(context: Arc<Context>) {
             repair::if_silent(&context, &registrar.wanted).await?;
             converge(&context, &registrar).await
         };
-        match looked.await {
-            Ok(()) => {
-                context.wrote();
-                context.pause(LOOK).await;
-            }
-            Err(error) => context.after_failure("looking after the hooks", &error).await,
+        if context.or_wait("looking after the hooks", looked.await).await.is_some() {
+            context.wrote();
+            context.pause(LOOK).await;
         }
     }
 }

@@ -58,10 +58,8 @@ impl Refresher {
     pub(super) async fn wait(&self, front: &Front) {
         let context = &self.context;
         let poll = context.shared.settings.worker.poll_interval;
-        let due = match self.next_due(front).await {
-            Ok(due) => due,
-            Err(error) => return context.after_failure("reading the queue", &error).await,
-        };
+        let due = self.next_due(front).await;
+        let Some(due) = context.or_wait("reading the queue", due).await else { return };
         tokio::select! {
             () = context.queues[self.kind as usize].arrived() => {}
             () = context.shared.clock.sleep_until(due.min(context.now() + poll)) => {}

@@ -60,10 +60,9 @@ pub(super) async fn run(context: Arc<Context>, kind: Kind) {
     let sweeper = Sweeper::new(context, kind);
     let mut planned = false;
     while !sweeper.context.stop.asked() {
-        match sweeper.step(&mut planned).await {
-            Ok(true) => {}
-            Ok(false) => sweeper.context.pause(LOOK).await,
-            Err(error) => sweeper.context.after_failure("sweeping", &error).await,
+        let stepped = sweeper.step(&mut planned).await;
+        if sweeper.context.or_wait("sweeping", stepped).await == Some(false) {
+            sweeper.context.pause(LOOK).await;
         }
     }
 }

@@ -150,6 +150,9 @@ async fn a_disconnected_tenant_is_unhooked_refused_and_after_the_grace_deleted_e
     town.until("its hooks are gone", async |town: &Town| town.simulators["a"].hooks().is_empty()).await;
     town.until("it is left alone", async |town: &Town| town.shares().await == [1]).await;
     assert!(!town.send("a", 0, &secret("a")).await.accepted());
+    let refused =
+        "select coalesce(sum(count), 0)::bigint from refusal_count where tenant = $1 and reason = 'disconnected'";
+    town.until("its refusal is counted under its name", async |town: &Town| town.count(refused, "a").await == 1).await;
     assert!(town.send("b", 0, &secret("b")).await.accepted());
     let held = rows(&town, "a").await;
     for table in ["delivery", "subject", "document", "report_item", "sweep"] {
@@ -202,12 +205,18 @@ async fn refused_credentials_are_in_the_state_until_they_are_accepted_again() {
     town.start_replica().await;
     town.pass(TimeDelta::minutes(7)).await;
     assert_eq!(state(&town).await.unwrap().auth_failed_since, noted.auth_failed_since);
+    // And another says that it is over as soon as it has a token.
+    town.drain(0).await;
     town.simulators["a"].refuse_credentials(false);
-    town.until_quiet().await;
+    let mended = town.clock.now();
+    town.start_replica().await;
     town.until("it is well", async |town: &Town| {
         state(town).await.is_some_and(|state| state.auth_failed_since.is_none())
     })
     .await;
+    let after = town.clock.now() - mended;
+    assert!(after < TimeDelta::seconds(50), "after {after}");
+    town.until_quiet().await;
     town.end().await;
 }
 
