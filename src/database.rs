@@ -20,6 +20,7 @@ use sqlx::{
 use tracing::warn;
 
 use crate::settings;
+pub use address::check_address;
 pub use batches::{ROWS_CHANGED, ROWS_DELETED, in_batches};
 pub use error::DatabaseError;
 pub use failure::{Failure, failure, is_lock_timeout, is_unanswered, told};
@@ -95,6 +96,7 @@ impl Database {
     /// [`DatabaseError::Address`].
     pub fn new(settings: &settings::Database, lease: Duration) -> Result<Database, DatabaseError> {
         let options = address::parse(settings.url.expose())?.application_name("cegid-indexer");
+        address::warn_of_mode(&options);
         // Below the lease: a settling transaction that stalls must not outlive it.
         let idle = lease * 2 / 3;
         let limits = Limits { lock: settings.lock_timeout, statement: settings.statement_timeout, idle };

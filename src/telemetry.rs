@@ -10,6 +10,7 @@ use std::{
 
 use tracing_subscriber::{
     EnvFilter,
+    filter::LevelFilter,
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -21,14 +22,25 @@ use crate::settings::{Log, LogFormat};
 
 /// The filter cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("reading log.level: {0}")]
-pub struct BadFilter(#[from] tracing_subscriber::filter::ParseError);
+pub enum BadFilter {
+    /// It is no filter.
+    #[error("no filter of log lines: {0}")]
+    Unreadable(#[from] tracing_subscriber::filter::ParseError),
+    /// A word alone that would be taken for a part of the program, of which everything is logged, and nothing else.
+    #[error("`{0}` is no level: there are off, error, warn, info, debug and trace, and PART=LEVEL for a part")]
+    NoLevel(String),
+}
 
 /// The filter of `log.level`, behind the one that keeps other crates quiet.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn filter(settings: &Log) -> Result<EnvFilter, BadFilter> {
+    let is_level = |word: &str| word.is_empty() || word.parse::<LevelFilter>().is_ok();
+    let bare = settings.level.split(',').map(str::trim).find(|word| !word.contains(['=', '[']) && !is_level(word));
+    if let Some(bare) = bare {
+        return Err(BadFilter::NoLevel(bare.to_owned()));
+    }
     // sqlx logs slow statements with their text, hyper and reqwest log addresses with their query.
     let quiet = "sqlx=error,hyper=warn,hyper_util=warn,reqwest=warn";
     Ok(EnvFilter::try_new(format!("{quiet},{}", settings.level))?)

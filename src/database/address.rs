@@ -37,6 +37,17 @@ const PARAMETERS: [&str; 19] = [
 const SEVERAL_HOSTS: &str = "it names several hosts, or target_session_attrs, which is not supported: name one address that \
                              leads to the primary, such as a virtual address, a DNS name or a proxy that follows it";
 
+/// Says what is wrong with the address of the database.
+///
+/// # Errors
+/// What is wrong, without the address.
+pub fn check_address(text: &str) -> Result<(), String> {
+    match parse(text) {
+        Err(DatabaseError::Address(why)) => Err(why),
+        _ => Ok(()),
+    }
+}
+
 /// What it says is not shown in an error: it may hold a password.
 pub(super) fn parse(text: &str) -> Result<PgConnectOptions, DatabaseError> {
     let refused = |why: String| Err(DatabaseError::Address(why));
@@ -66,14 +77,7 @@ pub(super) fn parse(text: &str) -> Result<PgConnectOptions, DatabaseError> {
     let Ok(options) = PgConnectOptions::from_str(text) else {
         return refused("a value of its parameters is wrong, such as that of sslmode or port".to_owned());
     };
-    Ok(if is_local(&options) {
-        options
-    } else if names_mode {
-        warn_of_mode(&options);
-        options
-    } else {
-        options.ssl_mode(PgSslMode::VerifyFull)
-    })
+    Ok(if names_mode || is_local(&options) { options } else { options.ssl_mode(PgSslMode::VerifyFull) })
 }
 
 /// Whether the way to the server leaves this machine nowhere.
@@ -85,7 +89,11 @@ fn is_local(options: &PgConnectOptions) -> bool {
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn warn_of_mode(options: &PgConnectOptions) {
+/// Warns of a way to the server that can be listened to, or leads to whoever answers.
+pub(super) fn warn_of_mode(options: &PgConnectOptions) {
+    if is_local(options) {
+        return;
+    }
     let (host, mode) = (options.get_host(), options.get_ssl_mode());
     match mode {
         PgSslMode::VerifyFull => {}

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use url::Url;
 
-use crate::domain::TenantId;
+use crate::{database, domain::TenantId, telemetry};
 
 const ONE_DAY: Duration = Duration::from_secs(86_400);
 pub use hours::Hours;
@@ -231,6 +231,15 @@ impl Settings {
 
     /// The rules that one field alone cannot break.
     fn check(&self, problems: &mut Vec<Problem>) {
+        // One that is missing was named already.
+        if !problems.iter().any(|problem| problem.key.starts_with("database.url"))
+            && let Err(why) = database::check_address(self.database.url.expose())
+        {
+            problems.push(Problem::new("database.url", &why));
+        }
+        if let Err(error) = telemetry::filter(&self.log) {
+            problems.push(Problem::new("log.level", error.to_string()));
+        }
         let mut rule = |holds: bool, key: &str, says: &str| {
             if !holds {
                 problems.push(Problem::new(key, says));
@@ -324,11 +333,6 @@ impl Settings {
             ] {
                 rule(interval >= minute, &key(member), "must be at least 1m: Cegid asks for few calls");
             }
-            rule(
-                tenant.previous_client_secret.as_ref().is_none_or(|old| old.expose() != tenant.client_secret.expose()),
-                &key("previous_client_secret"),
-                "is the same as client_secret: leave it out",
-            );
             if let Some(other) = ids.insert(&tenant.client_id, id) {
                 rule(
                     false,

@@ -110,6 +110,20 @@ fn everything_that_is_wrong_is_reported_at_once() {
     assert_eq!(keys(&problems), expected, "{problems:#?}");
 }
 
+/// What only another module can judge is said at once too.
+#[test]
+fn an_address_of_the_database_and_a_level_are_judged_with_the_rest() {
+    for level in ["warning", "inof", "info,cegid_indexer", "cegid_indexer=loud"] {
+        let wrong = [("DATABASE__URL", "mysql://x"), ("LOG__LEVEL", level), ("WORKER__LEASE", "1s")];
+        let problems = Settings::load(None, environment(&wrong)).unwrap_err();
+        assert_eq!(keys(&problems), ["database.url", "log.level", "worker.lease"], "{level}: {problems:#?}");
+    }
+    for level in ["WARN", "info,cegid_indexer=debug", "cegid_indexer[span]=trace, off"] {
+        let pairs = environment(&[("DATABASE__URL", "postgres://localhost/x"), ("LOG__LEVEL", level)]);
+        assert!(Settings::load(None, pairs).is_ok(), "{level}");
+    }
+}
+
 #[test]
 fn a_problem_names_the_environment_variable() {
     let problems = Settings::load(None, []).unwrap_err();

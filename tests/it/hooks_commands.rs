@@ -32,6 +32,24 @@ fn count(text: &str, begins: &str) -> usize {
     text.lines().filter(|line| line.trim_start().starts_with(begins)).count()
 }
 
+/// A right or a scope that is missing is the likeliest trouble of a first registration.
+#[tokio::test]
+async fn calls_that_cegid_refuses_altogether_are_told_from_a_cegid_that_is_away() {
+    let world = World::start(plan()).await;
+    world.simulator.follow_system_time();
+    for (code, exit, says) in [(403, 1, "hook_scope"), (401, 1, "is enabled"), (404, 1, "404"), (503, 69, "503")] {
+        world
+            .simulator
+            .add_fault(Fault::new(Endpoint::Hooks, FaultKind::Status { code, retry_after: None }).times(100));
+        let (ended, text) = hooks(&world, &["apply"]).await;
+        assert!(ended == Some(exit) && text.contains(says), "{code}: {ended:?} {text}");
+        world.simulator.clear_faults();
+    }
+    let (code, text) = hooks(&world, &["apply"]).await;
+    assert_eq!((code, count(&text, "+ register")), (Some(0), 8), "{text}");
+    world.leave().await;
+}
+
 #[tokio::test]
 async fn without_a_service_the_commands_register_show_and_unregister() {
     let world = World::start(plan()).await;

@@ -7,7 +7,7 @@ mod list;
 use std::{collections::HashSet, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use cegid_indexer::{
-    cegid::{self, Class, Client},
+    cegid::{self, CallError, Class, Client},
     clock::Clock,
     database::{Database, told},
     domain::TenantId,
@@ -34,7 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const EXIT_CODES: &str = "\
 Exit codes:
   0   it is as it is wanted
-  1   Cegid refuses something; it is recorded, and the service tries it again every hour
+  1   Cegid refuses something: an event, which is recorded, and the service tries it again every hour; or every call,
+      and what to ask for is said
   2   the command line cannot be read
   64  the settings hold no such tenant or event
   69  the database or Cegid is away: what is not done is done by the service, or by the same command again
@@ -243,6 +244,12 @@ impl Ended {
     }
 }
 
+/// Whether Cegid is there and refuses the call, whatever it is about; the same call again would be refused again.
+fn refuses_calls(error: &CallError) -> bool {
+    let is_refusal = |status| (400..500).contains(&status) && ![408, 429].contains(&status);
+    matches!(error.class, Class::Credentials | Class::Forbidden) || error.status.is_some_and(is_refusal)
+}
+
 /// Takes every step once that is due and passes `only`, and prints each.
 async fn pass(registrar: &Registrar, ended: &mut Ended, only: &impl Fn(&Step) -> bool) -> Result<(), Failure> {
     let mut failed = HashSet::new();
@@ -275,7 +282,16 @@ async fn pass(registrar: &Registrar, ended: &mut Ended, only: &impl Fn(&Step) ->
             }
             Progress::Failed(step, error) => {
                 print_error!("cegid-indexer: {step}: {error}");
-                ended.away = true;
+                match error.class {
+                    Class::Credentials => print_error!("  {}", cegid::Stage::Token.right()),
+                    Class::Forbidden => print_error!("  {}", error.stage.right()),
+                    _ => {}
+                }
+                if refuses_calls(&error) {
+                    ended.refused = true;
+                } else {
+                    ended.away = true;
+                }
                 // What stops one stops all.
                 if matches!(error.class, Class::Throttled | Class::Credentials | Class::Forbidden) {
                     return Ok(());

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use cegid_indexer::tenants;
+use cegid_indexer::{settings::Settings, tenants};
 use cegid_simulator::Outcome;
 
 use super::{Town, id, secret};
@@ -123,6 +123,9 @@ async fn a_secret_is_rotated_by_its_file_without_a_refused_callback() {
         }
     });
     town.write("previous", &format!("{old}\n"));
+    // Whoever waits here, or restarts, has the same secret twice.
+    let loaded = Settings::load(Some(&town.path("settings.toml")), town.environment(0));
+    assert!(loaded.is_ok(), "{:?}", loaded.err());
     town.write("current", &format!("{new}\n"));
     town.until("the new one is accepted", async |town: &Town| answer(town, "a", &new).await == 200).await;
     turned.store(true, Ordering::Relaxed);
