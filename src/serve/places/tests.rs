@@ -153,3 +153,16 @@ fn places_that_are_given_back_are_forgotten() {
     let open = places.lock();
     assert!(open.places.is_empty() && open.peers.is_empty() && open.shortage.is_none());
 }
+
+#[test]
+fn who_was_ranked_to_leave_and_is_being_answered_by_then_or_has_gone_is_passed_over() {
+    let places = places(256);
+    let mut taken = take_of_many(&places, 192);
+    taken.push(take(&places, "198.51.100.1").unwrap());
+    assert_eq!(leaving(&taken), [0]);
+    // The next ones were ranked with it.
+    taken[1].place().request_is_complete();
+    drop(taken.remove(2));
+    taken.push(take(&places, "198.51.100.2").unwrap());
+    assert_eq!(leaving(&taken), [0, 2]);
+}
