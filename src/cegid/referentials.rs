@@ -100,8 +100,8 @@ impl Client {
             let mut url = self.referentials_url([category]);
             url.query_pairs_mut().append_pair("offset", &offset.to_string()).append_pair("limit", &PAGE.to_string());
             let answer = match self.send(Stage::Referentials, Call::Short, |http| http.get(url.clone())).await {
-                // An interval behind the end is another matter than a name that is not known.
                 Err(error) if error.stage != Stage::Referentials => return Err(error),
+                // An interval behind the end is another matter than a name that is not known.
                 Err(error) if offset > 0 && error.class == Class::Query => break,
                 Err(error) if error.status == Some(404) => return Ok(List::Unknown),
                 answer => answer?,

@@ -89,7 +89,7 @@ fn is_local(options: &PgConnectOptions) -> bool {
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Warns of a way to the server that can be listened to, or leads to whoever answers.
+/// Warns of a way to the server that is not encrypted, or on which the server is not verified.
 pub(super) fn warn_of_mode(options: &PgConnectOptions) {
     if is_local(options) {
         return;

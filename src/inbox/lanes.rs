@@ -1,7 +1,7 @@
 //! In which order the callbacks that wait are stored.
 //!
 //! Wanted: a tenant that sends faster than can be stored makes its own callbacks wait, and a body of a thousand events
-//! holds up single ones for one commit, whoever sent it.
+//! holds up single ones, its own tenant's too, for one commit.
 //!
 //! Each tenant has two lanes, for callbacks of few events and of many. A batch takes a little from each lane in turn,
 //! and the next batch begins with the lane behind the last.
@@ -91,7 +91,7 @@ mod tests {
     use super::{super::room::Room, *};
     use crate::intake::VerifiedCallback;
 
-    /// A callback of so many events, and what keeps its sender waiting.
+    /// A callback with this number of events, and its sender, which waits for the answer.
     fn waiting(tenant: &str, events: usize) -> (Waiting, oneshot::Receiver<Result<(), super::super::NotStored>>) {
         let tenant: TenantId = tenant.parse().unwrap();
         let event = r#"{"event_type":"vacancy_update","reference":"R1"}"#;

@@ -5,9 +5,10 @@
 //!
 //! [`Inbox::record`] hands a verified callback to the writer, a task that holds its own connection (`session`). The
 //! writer takes what waits, from each tenant in turn, appends it in one statement, which is one commit, and only then
-//! answers each. While it waits for the commit the next callbacks gather, so the batch grows with the load. A batch that fails on its data is
-//! split until the one that cannot be stored stands alone, and is stored as ignored. One that meets a lock is stored
-//! without the callbacks that name what is locked; these are set aside and tried again until their time is up.
+//! answers each. While it waits for the commit the next callbacks gather, so the batch grows with the load. A batch
+//! that fails on its data is split until the one that cannot be stored stands alone, and is stored as ignored. One that
+//! meets a lock is stored without the callbacks that name what is locked; these are set aside and tried again until
+//! their time is up.
 
 mod append;
 mod aside;

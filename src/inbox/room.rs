@@ -3,8 +3,8 @@
 //! Wanted: memory is bounded; a tenant whose callbacks come faster than they are stored has its own refused, not those
 //! of others.
 //!
-//! A tenant may have as many waiting as there is room left: alone it takes up half of the room, and whoever comes then
-//! finds the other half.
+//! The callbacks of a tenant that wait may be as many as there is room left: alone it takes up half of the room, and
+//! the other half is there for others.
 
 use std::{
     collections::HashMap,

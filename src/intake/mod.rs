@@ -181,7 +181,7 @@ impl Intake {
         Router::new().route(TENANT_EVENTS, post(verify)).with_state(self)
     }
 
-    /// What notes the requests that the listener refuses by itself.
+    /// Notes the requests that the listener refuses unread.
     pub fn on_unread(&self) -> OnUnread {
         let intake = self.clone();
         Arc::new(move |unread, peer| {

@@ -27,7 +27,7 @@ use crate::metrics::{ConnectionEnded, Metrics, OfListener};
 
 /// The share of a peer address: an eighth of the places.
 const PEER_SHARE_DIVISOR: usize = 8;
-/// One of so many connections is ranked ahead to give way.
+/// The share of the places that is ranked ahead to give way.
 const RANKED_DIVISOR: usize = 64;
 /// The bits of an IPv6 address that one peer cannot choose: it is usually given a /64.
 const IPV6_NETWORK: u128 = !0 << 64;

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(60);
 /// How often it is looked whether a token was given, until one was.
 const TOKEN_LOOK: Duration = Duration::from_secs(1);
 const AGAIN_SOON: &str = "it is tried again in a minute";
-/// Callbacks come every quarter of an hour.
+/// How far back a callback that verified is looked for: Cegid sends them every quarter of an hour.
 const HEARD_WITHIN: TimeDelta = TimeDelta::hours(1);
 /// The two labels of everything that is shown.
 const SHOWN: [(&str, &str); 4] =
@@ -75,10 +75,10 @@ pub(super) async fn run(context: Arc<Context>) {
 /// not: anyone can send a wrong signature, and one that verifies shows that the secret is the same.
 async fn callbacks_refused(context: &Context, began: DateTime<Utc>) -> i64 {
     let (database, tenant) = (context.database(), &context.tenant);
-    let from = context.client.token_given_at().unwrap_or(began).max(context.now() - HEARD_WITHIN);
+    let token_given_at = context.client.token_given_at().unwrap_or(began);
     let refused = async {
-        let heard = inbox::heard_since(database, tenant, from).await?;
-        refusals::of_signature(database, tenant, heard.unwrap_or(from)).await
+        let heard = inbox::heard_since(database, tenant, token_given_at.max(context.now() - HEARD_WITHIN)).await?;
+        refusals::of_signature(database, tenant, heard.unwrap_or(token_given_at)).await
     };
     match refused.await {
         Ok(refused) => refused,

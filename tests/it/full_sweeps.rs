@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What a turned clock adds to a bound.
-const STEPS: Duration = Duration::from_secs(180);
+const CLOCK_STEP_TOLERANCE: Duration = Duration::from_secs(180);
 const CANDIDATES: &str = "/api/exports/v1/candidates";
 
 /// The full sweep of candidates: its number, how far it is, and whether it has ended.
@@ -60,7 +60,7 @@ async fn whoever_leaves_right_behind_the_walk_is_gone_within_the_period_and_the_
         until(&world, async |world| !held(world, key).await).await;
         let after = world.clock.now() - left;
         // The clock goes in steps, and a busy machine takes several of them to notice that something is due.
-        assert!(after.to_std().unwrap() <= period + confirm_after + STEPS, "gone after {after}");
+        assert!(after.to_std().unwrap() <= period + confirm_after + CLOCK_STEP_TOLERANCE, "gone after {after}");
         // Not sooner by a walk that came too early: each one costs Cegid the whole list.
         assert!(after.to_std().unwrap() >= period * 3 / 4, "gone after {after}");
     }

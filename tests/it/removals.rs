@@ -13,10 +13,7 @@ use cegid_indexer::{
 };
 use cegid_simulator::{Endpoint, Fault, FaultKind, Spoil};
 
-use crate::{
-    convergence::live_vacancies,
-    harness::{Plan, World, process, tenant},
-};
+use crate::harness::{Plan, World, process, tenant};
 
 fn live_candidates(world: &World) -> Vec<String> {
     let truth = world.simulator.truth().into_iter();
@@ -76,33 +73,6 @@ async fn people_who_were_anonymised_or_deleted_in_silence_are_gone_after_one_ful
     }
     world.settle().await;
     assert_eq!(world.indexed(Kind::Candidate).await.len(), held - 40);
-    world.end().await;
-}
-
-/// The list shows no trace of it, and what is given up is not asked for by the full sweep.
-#[tokio::test]
-async fn a_live_vacancy_that_was_given_up_and_then_leaves_in_silence_is_gone_after_one_rolling_sweep() {
-    let world = World::start(Plan::sized(20, 0).with("WORKER__RETRY_HORIZON", "1m")).await;
-    world.settle().await;
-    let live = live_vacancies(&world);
-    let (deleted, archived) = (&live[0], &live[1]);
-    for key in [deleted, archived] {
-        world.simulator.spoil(key, Some(Spoil::UnclosedJson));
-        world.simulator.announce("vacancy_update", key);
-    }
-    world.simulator.flush().await;
-    world.until("both are given up", async |world: &World| world.ledger().await.subjects_dead == 2).await;
-    for key in [deleted, archived] {
-        world.simulator.spoil(key, None);
-    }
-    world.simulator.set_vacancy_status_silently(archived, "Archived").unwrap();
-    world.simulator.delete_silently(deleted).unwrap();
-    world.sweep(&[Use::Full]).await;
-    world.sweep(&[Use::Rolling]).await;
-    world.settle().await;
-    world.assert_equal_to_truth().await;
-    let indexed = world.indexed(Kind::Vacancy).await;
-    assert_eq!((indexed.contains_key(deleted), indexed.get(archived).map(|it| it.1)), (false, Some(false)));
     world.end().await;
 }
 
