@@ -51,6 +51,7 @@ pub struct Round {
 impl<'a> Accept<'a> {
     /// Starts the service and those that it is compared with.
     pub fn start(postgres: &'a Postgres, program: &Path, signer: Signer, time: Duration) -> anyhow::Result<Accept<'a>> {
+        postgres.renew(ACCEPT)?;
         let cegid = format!("http://{}", closed_port()?);
         let setup = |database| -> anyhow::Result<Setup> {
             Ok(Setup { database: postgres.url(database)?, cegid: cegid.clone(), further: Vec::new() })

@@ -84,6 +84,7 @@ impl<'a> EndToEnd<'a> {
     ) -> anyhow::Result<EndToEnd<'a>> {
         let config = Config { vacancies: VACANCIES, candidates: 0, unaskable_references: false, ..Config::default() };
         let ats = Ats::start(config)?;
+        postgres.renew(END_TO_END)?;
         let setup = Setup {
             database: postgres.url(END_TO_END)?,
             cegid: ats.simulator.base_url(),

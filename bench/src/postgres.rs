@@ -63,6 +63,19 @@ impl Postgres {
         Some(self.server.programs().bin.join("pgbench")).filter(|program| program.is_file())
     }
 
+    /// Makes a database anew, for a program that may not know what another one left there.
+    pub fn renew(&self, database: &str) -> anyhow::Result<()> {
+        let options: PgConnectOptions = self.url(ROWS)?.parse()?;
+        self.runtime.block_on(async {
+            let mut connection = options.connect().await.context("connecting to the private PostgreSQL")?;
+            for statement in [format!("drop database {database} with (force)"), format!("create database {database}")] {
+                sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(&mut connection).await.context(statement)?;
+            }
+            connection.close().await?;
+            Ok(())
+        })
+    }
+
     /// The address of a database.
     pub fn url(&self, database: &str) -> anyhow::Result<String> {
         self.server.tcp_url(database).context("the private PostgreSQL has no port")
