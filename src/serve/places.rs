@@ -29,6 +29,8 @@ use crate::metrics::{ConnectionEnded, Metrics, OfListener};
 const PEER_SHARE_DIVISOR: usize = 8;
 /// The share of the places that is ranked ahead to give way.
 const RANKED_DIVISOR: usize = 64;
+/// How long a new connection's first request is waited for before the connection gives way as one that sends none.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 /// The bits of an IPv6 address that one peer cannot choose: it is usually given a /64.
 const IPV6_NETWORK: u128 = !0 << 64;
 
@@ -42,10 +44,12 @@ enum Rank {
     /// Between two requests, of a peer above its share, when all places are taken; the peer with the most connections
     /// first.
     IdleAboveShare,
-    /// The peer has sent no complete request yet.
+    /// The peer has sent no complete request in the time it has for the first one.
     NoRequest,
     /// Between two requests, when all places are taken; the peer with the most connections first.
     Idle,
+    /// The peer still has time for its first request; when all places are taken.
+    New,
 }
 
 /// All connections of one listener.
@@ -260,6 +264,7 @@ impl Place {
         match (is_above_share, is_blocked, has_sent_request) {
             (true, true, _) | (true, false, false) => Some(Rank::AboveShare),
             (false, true, _) => Some(Rank::Blocked),
+            (false, false, false) if self.age() < FIRST_REQUEST_GRACE => is_full.then_some(Rank::New),
             (false, false, false) => Some(Rank::NoRequest),
             (true, false, true) => is_full.then_some(Rank::IdleAboveShare),
             (false, false, true) => is_full.then_some(Rank::Idle),

@@ -1,4 +1,5 @@
 use futures_util::FutureExt;
+use tokio::time::advance;
 
 use super::*;
 
@@ -17,6 +18,13 @@ fn take_of_many(places: &Arc<Places>, count: usize) -> Vec<Taken> {
     (0..count).map(|nth| take(places, &format!("192.0.2.{nth}")).unwrap()).collect()
 }
 
+/// Connections of as many peers whose time for the first request is over.
+async fn take_silent(places: &Arc<Places>, count: usize) -> Vec<Taken> {
+    let taken = take_of_many(places, count);
+    advance(FIRST_REQUEST_GRACE).await;
+    taken
+}
+
 fn leaving(taken: &[Taken]) -> Vec<usize> {
     (0..taken.len()).filter(|nth| taken[*nth].place().is_leaving()).collect()
 }
@@ -26,10 +34,10 @@ fn serve(taken: &Taken) {
     taken.place().answer_is_ready();
 }
 
-#[test]
-fn nobody_gives_way_before_three_quarters_of_the_places_are_taken() {
+#[tokio::test(start_paused = true)]
+async fn nobody_gives_way_before_three_quarters_of_the_places_are_taken() {
     let places = places(LIMIT);
-    let mut taken = take_of_many(&places, 12);
+    let mut taken = take_silent(&places, 12).await;
     assert!(leaving(&taken).is_empty());
     taken.push(take(&places, "192.0.2.99").unwrap());
     assert_eq!(leaving(&taken), [0]);
@@ -37,10 +45,10 @@ fn nobody_gives_way_before_three_quarters_of_the_places_are_taken() {
     assert_eq!(leaving(&taken), [0, 1]);
 }
 
-#[test]
-fn a_peer_above_its_share_gives_way_before_others_and_a_blocked_one_before_a_silent_one() {
+#[tokio::test(start_paused = true)]
+async fn a_peer_above_its_share_gives_way_before_others_and_a_blocked_one_before_a_silent_one() {
     let places = places(LIMIT);
-    let mut taken = take_of_many(&places, 9);
+    let mut taken = take_silent(&places, 9).await;
     taken.extend((0..3).map(|_| take(&places, "198.51.100.1").unwrap()));
     serve(&taken[4]);
     taken[4].place().block();
@@ -54,8 +62,8 @@ fn a_peer_above_its_share_gives_way_before_others_and_a_blocked_one_before_a_sil
     assert_eq!(leaving(&taken), [0, 4]);
 }
 
-#[test]
-fn a_connection_that_is_answered_or_has_been_does_not_give_way() {
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_answered_or_has_been_does_not_give_way() {
     let places = places(LIMIT);
     let mut taken = Vec::new();
     for nth in 0..LIMIT - 1 {
@@ -68,12 +76,29 @@ fn a_connection_that_is_answered_or_has_been_does_not_give_way() {
     taken.push(take(&places, "192.0.2.99").unwrap());
     assert!(leaving(&taken).is_empty());
     // The last one has sent no request.
+    advance(FIRST_REQUEST_GRACE).await;
     assert!(take(&places, "192.0.2.98").is_none());
     assert_eq!(leaving(&taken), [LIMIT - 1]);
 }
 
-#[test]
-fn of_idle_connections_those_of_the_peer_with_the_most_give_way_when_all_places_are_taken() {
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_still_has_time_for_its_first_request_gives_way_last() {
+    let places = places(LIMIT);
+    let mut taken = vec![take(&places, "192.0.2.99").unwrap()];
+    serve(&taken[0]);
+    taken.extend(take_of_many(&places, LIMIT - 1));
+    assert!(leaving(&taken).is_empty());
+    assert!(take(&places, "192.0.2.98").is_none());
+    assert_eq!(leaving(&taken), [0]);
+    drop(taken.remove(0));
+    taken.push(take(&places, "192.0.2.98").unwrap());
+    // Nothing else could: so that a new one has its place in any case.
+    assert!(take(&places, "192.0.2.97").is_none());
+    assert_eq!(leaving(&taken), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_idle_connections_those_of_the_peer_with_the_most_give_way_when_all_places_are_taken() {
     let places = places(LIMIT);
     let mut taken: Vec<Taken> = (0..3).map(|_| take(&places, "198.51.100.1").unwrap()).collect();
     taken.iter().for_each(serve);
@@ -86,7 +111,7 @@ fn of_idle_connections_those_of_the_peer_with_the_most_give_way_when_all_places_
     assert_eq!(leaving(&taken), [3]);
     drop(taken.remove(3));
     // One that has sent no request, of a peer within its share, does not give way before these.
-    let _silent = take(&places, "198.51.100.4").unwrap();
+    let _new = take(&places, "198.51.100.4").unwrap();
     assert!(take(&places, "198.51.100.3").is_none());
     assert_eq!(leaving(&taken), [3]);
     drop(taken.remove(3));
@@ -103,20 +128,19 @@ fn proxies_do_not_give_way() {
     assert!(leaving(&taken).is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_that_is_complete_before_the_connection_is_ended_is_answered_and_another_gives_way() {
     let places = places(4);
-    let taken = take_of_many(&places, 4);
-    taken[0].place().request_is_complete();
+    let taken = take_silent(&places, 4).await;
     let waiting = places.take(SocketAddr::new([192, 0, 2, 99].into(), 1));
     tokio::pin!(waiting);
     assert!((&mut waiting).now_or_never().is_none());
-    // The fourth was taken when three were, and made the first of them leave.
-    assert_eq!(leaving(&taken), [0, 1]);
-    assert!(taken[0].place().must_leave().now_or_never().is_none());
-    taken[1].place().request_is_complete();
-    assert!(taken[1].place().must_leave().now_or_never().is_none());
-    assert!((&mut waiting).now_or_never().is_none());
+    for nth in [0, 1] {
+        assert_eq!(leaving(&taken), [nth]);
+        taken[nth].place().request_is_complete();
+        assert!(taken[nth].place().must_leave().now_or_never().is_none());
+        assert!((&mut waiting).now_or_never().is_none());
+    }
     assert_eq!(leaving(&taken), [2]);
     taken[2].place().must_leave().await;
     drop(taken);
@@ -154,10 +178,10 @@ fn places_that_are_given_back_are_forgotten() {
     assert!(open.places.is_empty() && open.peers.is_empty() && open.shortage.is_none());
 }
 
-#[test]
-fn who_was_ranked_to_leave_and_is_being_answered_by_then_or_has_gone_is_passed_over() {
+#[tokio::test(start_paused = true)]
+async fn who_was_ranked_to_leave_and_is_being_answered_by_then_or_has_gone_is_passed_over() {
     let places = places(256);
-    let mut taken = take_of_many(&places, 192);
+    let mut taken = take_silent(&places, 192).await;
     taken.push(take(&places, "198.51.100.1").unwrap());
     assert_eq!(leaving(&taken), [0]);
     // The next ones were ranked with it.
