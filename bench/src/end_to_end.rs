@@ -14,13 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cegid_indexer::{
-    clock::Clock,
-    database::Database,
-    domain::TenantId,
-    ledger::{self, Ledger},
-    settings::Settings,
-};
+use cegid_indexer::clock::Clock;
 use cegid_simulator::{Config, Endpoint, Fault, FaultKind};
 use chrono::{DateTime, Utc};
 
@@ -29,8 +23,8 @@ use crate::{
     load::{Load, Requests, Run, quantile},
     machine::{Times, memory},
     postgres::{END_TO_END, Postgres},
-    request::{Signer, TENANT},
-    service::{self, Service, Setup},
+    request::Signer,
+    service::{Ledger, Service, Setup},
     table::Figures,
 };
 
@@ -56,8 +50,6 @@ pub struct EndToEnd<'a> {
     postgres: &'a Postgres,
     ats: Ats,
     service: Service,
-    database: Database,
-    tenant: TenantId,
     signer: Signer,
     /// References as JSON, in an order of no meaning.
     keys: Vec<String>,
@@ -93,8 +85,6 @@ impl<'a> EndToEnd<'a> {
         };
         let (before, ats_before) = (Times::now(), Ats::seconds());
         let service = Service::start(program, &setup)?;
-        let settings = Settings::load(None, service::environment(&setup, service.address, service.address))
-            .map_err(|problems| anyhow::anyhow!("reading the settings: {problems:?}"))?;
         let mut keys: Vec<String> = ats
             .simulator
             .truth()
@@ -103,18 +93,7 @@ impl<'a> EndToEnd<'a> {
             .map(|row| serde_json::to_string(&row.key))
             .collect::<Result<_, _>>()?;
         shuffle(&mut keys);
-        let end_to_end = EndToEnd {
-            postgres,
-            ats,
-            service,
-            // Its pool wants to be made on a runtime.
-            database: postgres.block_on(async { Database::new(&settings.database, settings.worker.lease) })?,
-            tenant: TENANT.parse().map_err(|_| anyhow::anyhow!("the bench's tenant has a bad name"))?,
-            signer,
-            keys,
-            next: 0,
-            clock: Clock::machine(),
-        };
+        let end_to_end = EndToEnd { postgres, ats, service, signer, keys, next: 0, clock: Clock::machine() };
         end_to_end.loaded(figures)?;
         // The rounds are about a service that has run for a while, when autovacuum has done this.
         postgres.execute(END_TO_END, "analyze")?;
@@ -143,7 +122,7 @@ impl<'a> EndToEnd<'a> {
         let first = requests.iter().find(|row| row.path.ends_with("/vacancies")).context("no export was asked for")?;
         let took = ended - seconds(first.at);
         let ledger = self.balanced()?;
-        figures.gate("initial load", ledger.balances() && ledger.documents > 0, || ledger.to_string());
+        figures.gate("initial load", ledger.balances && ledger.documents > 0, || ledger.says.to_string());
         figures.add("P10 import: fetched, decoded and stored", "vacancies/s", ledger.documents as f64 / took);
         Ok(())
     }
@@ -225,7 +204,7 @@ impl<'a> EndToEnd<'a> {
         );
         figures.add("burst of 5,000: p99 of the others' answers", "ms", trickled.quantile(0.99));
         let ledger = self.balanced()?;
-        figures.gate("trickle", trickled.refused == 0 && ledger.balances(), || ledger.to_string());
+        figures.gate("trickle", trickled.refused == 0 && ledger.balances, || ledger.says.to_string());
         Ok(())
     }
 
@@ -263,7 +242,7 @@ impl<'a> EndToEnd<'a> {
         figures: &mut Figures,
     ) -> anyhow::Result<Story> {
         let keys = self.take(count);
-        let (reports, received) = (self.ats.simulator.report_count(), self.ledger()?.received);
+        let (reports, received) = (self.ats.simulator.report_count(), self.service.ledger()?.received);
         let (began, began_at) = (Instant::now(), self.clock.now());
         let run = self.load(connections, rate, keys.clone()).run()?;
         let (arrived, whole) = self.reported(&keys, reports, began)?;
@@ -278,9 +257,14 @@ impl<'a> EndToEnd<'a> {
         millis.sort_by(f64::total_cmp);
         let ledger = self.balanced()?;
         let stored = usize::try_from(ledger.received - received).unwrap_or(0);
-        let holds = run.refused == 0 && stored == run.accepted && millis.len() == count && ledger.balances();
+        let holds = run.refused == 0 && stored == run.accepted && millis.len() == count && ledger.balances;
         figures.gate(name, holds, || {
-            format!("{} answers of 200, {stored} rows, {} of {count} reported\n{ledger}", run.accepted, millis.len())
+            format!(
+                "{} answers of 200, {stored} rows, {} of {count} reported\n{}",
+                run.accepted,
+                millis.len(),
+                ledger.says
+            )
         });
         Ok(Story { run, millis, whole })
     }
@@ -312,17 +296,12 @@ impl<'a> EndToEnd<'a> {
         }
     }
 
-    fn ledger(&self) -> anyhow::Result<Ledger> {
-        let read = ledger::read(&self.database, &self.tenant, DateTime::UNIX_EPOCH);
-        self.postgres.block_on(read).context("reading the ledger")
-    }
-
     /// The ledger once it balances, or as it stands when patience has run out.
     fn balanced(&self) -> anyhow::Result<Ledger> {
         let began = Instant::now();
         loop {
-            let ledger = self.ledger()?;
-            if ledger.balances() || began.elapsed() > PATIENCE {
+            let ledger = self.service.ledger()?;
+            if ledger.balances || began.elapsed() > PATIENCE {
                 return Ok(ledger);
             }
             thread::sleep(POLL * 10);

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::request::{CLIENT_ID, SECRET, TENANT};
@@ -32,9 +33,23 @@ pub struct Setup {
     pub further: Vec<(&'static str, String)>,
 }
 
+/// What the program's own ledger says of the bench's tenant: another version has another schema.
+pub struct Ledger {
+    /// Whether nothing is lost, nothing waits and everything was told.
+    pub balances: bool,
+    /// Deliveries.
+    pub received: i64,
+    /// Documents.
+    pub documents: i64,
+    /// All of it, for a gate that does not hold.
+    pub says: Value,
+}
+
 /// A server that runs until it is dropped.
 pub struct Service {
     child: Child,
+    program: PathBuf,
+    environment: Vec<(String, String)>,
     /// Where callbacks go.
     pub address: SocketAddr,
     /// Holds the log, which the service writes as in production.
@@ -42,7 +57,7 @@ pub struct Service {
 }
 
 /// The settings as a server's environment.
-pub fn environment(setup: &Setup, address: SocketAddr, operators: SocketAddr) -> Vec<(String, String)> {
+fn environment(setup: &Setup, address: SocketAddr, operators: SocketAddr) -> Vec<(String, String)> {
     let tenant = TENANT.to_uppercase();
     let named = [
         ("PUBLIC_URL".to_owned(), format!("http://{address}")),
@@ -79,16 +94,17 @@ impl Service {
         let (address, operators) = (closed_port()?, closed_port()?);
         let directory = tempfile::tempdir()?;
         let log = File::create(directory.path().join("log"))?;
+        let environment = environment(setup, address, operators);
         let child = Command::new(program)
             .arg(mode)
             .env_clear()
-            .envs(environment(setup, address, operators))
+            .envs(environment.clone())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .with_context(|| format!("starting {} {mode}", program.display()))?;
-        Ok(Service { child, address, directory })
+        Ok(Service { child, program: program.to_owned(), environment, address, directory })
     }
 
     fn when(mut self, ready: impl Fn(SocketAddr) -> bool) -> anyhow::Result<Service> {
@@ -108,6 +124,19 @@ impl Service {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks the program for its ledger, as an operator does.
+    pub fn ledger(&self) -> anyhow::Result<Ledger> {
+        let mut command = Command::new(&self.program);
+        command.args(["ledger", "--tenant", TENANT, "--json"]).env_clear().envs(self.environment.clone());
+        let output = command.output().with_context(|| format!("running {} ledger", self.program.display()))?;
+        let says = || String::from_utf8_lossy(&output.stderr).into_owned();
+        let mut tenants: Vec<Value> = serde_json::from_slice(&output.stdout).with_context(says)?;
+        let says = tenants.pop().context("the ledger names no tenant")?;
+        let count = |name: &str| says[name].as_i64().with_context(|| format!("the ledger has no {name}: {says}"));
+        let (received, documents) = (count("received")?, count("documents")?);
+        Ok(Ledger { balances: says["verdict"] == "balances", received, documents, says })
     }
 
     /// Ends it as a power cut would: it is asked nothing and gives nothing up.
