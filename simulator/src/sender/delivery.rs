@@ -15,10 +15,6 @@ use crate::config::Config;
 use crate::data::random::Random;
 use crate::simulator::Inner;
 
-/// How long a connection is kept for the next callback: shorter than the service waits for one, which would otherwise
-/// close it just as a callback is sent over it.
-const KEPT_IDLE: Duration = Duration::from_secs(8);
-
 /// The client that callbacks are sent with: no proxy, no redirects.
 pub(crate) fn client(config: &Config) -> anyhow::Result<Client> {
     use anyhow::Context as _;
@@ -28,7 +24,6 @@ pub(crate) fn client(config: &Config) -> anyhow::Result<Client> {
         .redirect(reqwest::redirect::Policy::none())
         .timeout(config.callback_timeout)
         .pool_max_idle_per_host(kept)
-        .pool_idle_timeout(KEPT_IDLE)
         .user_agent("cegid-simulator")
         .build()
         .context("building the client that sends callbacks")
