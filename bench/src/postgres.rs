@@ -65,15 +65,8 @@ impl Postgres {
 
     /// Makes a database anew, for a program that may not know what another one left there.
     pub fn renew(&self, database: &str) -> anyhow::Result<()> {
-        let options: PgConnectOptions = self.url(ROWS)?.parse()?;
-        self.runtime.block_on(async {
-            let mut connection = options.connect().await.context("connecting to the private PostgreSQL")?;
-            for statement in [format!("drop database {database} with (force)"), format!("create database {database}")] {
-                sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(&mut connection).await.context(statement)?;
-            }
-            connection.close().await?;
-            Ok(())
-        })
+        self.execute(ROWS, &format!("drop database {database} with (force)"))?;
+        self.execute(ROWS, &format!("create database {database}"))
     }
 
     /// The address of a database.
@@ -95,11 +88,14 @@ impl Postgres {
     }
 
     /// Runs statements.
-    pub fn execute(&self, database: &str, statements: &'static str) -> anyhow::Result<()> {
+    pub fn execute(&self, database: &str, statements: &str) -> anyhow::Result<()> {
         let options: PgConnectOptions = self.url(database)?.parse()?;
         self.runtime.block_on(async {
             let mut connection = options.connect().await.context("connecting to the private PostgreSQL")?;
-            sqlx::raw_sql(statements).execute(&mut connection).await.with_context(|| statements.to_owned())?;
+            sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+                .execute(&mut connection)
+                .await
+                .with_context(|| statements.to_owned())?;
             connection.close().await?;
             Ok(())
         })
