@@ -3,8 +3,8 @@
 //! Wanted: memory is bounded; a tenant whose callbacks come faster than they are stored has its own refused, not those
 //! of others.
 //!
-//! The callbacks of a tenant that wait may be as many as there is room left: alone it takes up half of the room, and
-//! the other half is there for others.
+//! A tenant may hold at most as many waiting callbacks as there are free slots: one tenant alone fills half of the room
+//! and leaves the other half to the rest.
 
 use std::{
     collections::HashMap,

@@ -29,7 +29,7 @@ use crate::metrics::{ConnectionEnded, Metrics, OfListener};
 const PEER_SHARE_DIVISOR: usize = 8;
 /// The share of the places that is ranked ahead to give way.
 const RANKED_DIVISOR: usize = 64;
-/// How long a new connection's first request is waited for before the connection gives way as one that sends none.
+/// How long a new connection may take to send its first request before it ranks as one that sends none.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 /// The bits of an IPv6 address that one peer cannot choose: it is usually given a /64.
 const IPV6_NETWORK: u128 = !0 << 64;
@@ -44,11 +44,11 @@ enum Rank {
     /// Between two requests, of a peer above its share, when all places are taken; the peer with the most connections
     /// first.
     IdleAboveShare,
-    /// The peer has sent no complete request in the time it has for the first one.
+    /// The peer has sent no complete request within [`FIRST_REQUEST_GRACE`].
     NoRequest,
     /// Between two requests, when all places are taken; the peer with the most connections first.
     Idle,
-    /// The peer still has time for its first request; when all places are taken.
+    /// The first request may still arrive within [`FIRST_REQUEST_GRACE`]; gives way only when all places are taken.
     New,
 }
 

@@ -92,7 +92,7 @@ async fn a_connection_that_still_has_time_for_its_first_request_gives_way_last()
     assert_eq!(leaving(&taken), [0]);
     drop(taken.remove(0));
     taken.push(take(&places, "192.0.2.98").unwrap());
-    // Nothing else could: so that a new one has its place in any case.
+    // Only new connections are left, so the oldest of them gives way.
     assert!(take(&places, "192.0.2.97").is_none());
     assert_eq!(leaving(&taken), [0]);
 }

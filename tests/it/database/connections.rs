@@ -134,7 +134,7 @@ async fn nothing_that_was_answered_200_is_lost_where_the_database_commits_asynch
     let server = [("synchronous_commit", "off"), ("wal_writer_delay", "10s")];
     let apart = Apart::start(plan(), &server).await;
     let world = &apart.world;
-    // Whatever else is written takes what was committed before to the disk with it.
+    // Any other write of WAL can flush earlier commits to disk, so the worker must not write.
     tenants::pause(&world.database, &tenant(), &Work::ALL, None, world.clock.now()).await.unwrap();
     world.pass(Duration::from_secs(30)).await;
     let mut told = Told::default();
